@@ -1,0 +1,76 @@
+"""How many unread messages a channel may hold: one number, and other numbers for the names that match a pattern."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .exceptions import InvalidChannelLayerError
+
+CapacityPatterns = list[tuple["re.Pattern[str]", int]]
+
+
+class CapacityRules:
+    """Capacity by channel name, as methods and attributes that subclasses of Channels' base class know."""
+
+    #: Unread messages that a channel holds at the most, where no pattern matches its name.
+    capacity: int = 100
+
+    #: Compiled patterns with their capacities; the first that matches holds.
+    channel_capacity: Any = ()
+
+    def compile_capacities(self, channel_capacity: Any) -> CapacityPatterns:
+        """Compile what ``channel_capacity`` takes into pairs of pattern and capacity, in the given order.
+
+        :param channel_capacity: a dict from a glob string or a compiled regular expression to a number of messages,
+            or what this method returned earlier.
+        :raises InvalidChannelLayerError: naming the entry that is neither.
+        """
+        if isinstance(channel_capacity, Mapping):
+            pairs: Iterable[Any] = channel_capacity.items()
+        elif isinstance(channel_capacity, (list, tuple)):
+            pairs = channel_capacity
+        else:
+            raise InvalidChannelLayerError(
+                f"channel_capacity must be a dict from name pattern to capacity, not {channel_capacity!r}"
+            )
+        return [_compiled(pair) for pair in pairs]
+
+    def get_capacity(self, channel: str) -> int:
+        """How many unread messages ``channel`` may hold: that of the first pattern that matches its full name,
+        otherwise ``capacity``.
+
+        Specification, *Capacity*, with one deviation: the channels of a process do not share theirs.
+        """
+        if isinstance(self.channel_capacity, Mapping):  # set by a subclass that does not compile
+            self.channel_capacity = self.compile_capacities(self.channel_capacity)
+        for pattern, capacity in self.channel_capacity:
+            if pattern.match(channel):
+                return int(capacity)
+        return self.capacity
+
+
+def require_capacity(option: str, value: Any) -> int:
+    """Return ``value`` if it is a whole number of messages, one or more.
+
+    :raises InvalidChannelLayerError: naming the option.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidChannelLayerError(f"{option} must be a whole number of messages, 1 or more, not {value!r}")
+    return value
+
+
+def _compiled(pair: Any) -> tuple[re.Pattern[str], int]:
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        raise InvalidChannelLayerError(f"channel_capacity must hold pairs of pattern and capacity, not {pair!r}")
+    pattern, capacity = pair
+    require_capacity(f"channel_capacity[{pattern!r}]", capacity)
+    if isinstance(pattern, str):
+        return re.compile(fnmatch.translate(pattern)), capacity
+    if callable(getattr(pattern, "match", None)):
+        return pattern, capacity
+    raise InvalidChannelLayerError(
+        f"channel_capacity: a pattern must be a glob string or a compiled regular expression, not {pattern!r}"
+    )

@@ -1,0 +1,111 @@
+"""The errors a channel layer raises.
+
+::
+
+    Exception
+    ├── ChannelFull                 send(): the channel holds as many unread messages as it may
+    ├── MessageTooLarge             send(), group_send(): more than MESSAGE_LIMIT bytes as JSON
+    ├── LayerClosed                 receive(): the layer was closed while it waited
+    ├── TypeError
+    │   └── InvalidMessage          send(), group_send(): a value that some backend could not carry
+    ├── ValueError
+    │   └── InvalidChannelLayerError    a layer that is configured wrongly
+    └── OSError
+        └── ConnectionError
+            └── LayerUnavailable    any verb: the server is away
+
+Where Django Channels is installed, the three errors that it names too are subclasses of its own, so that existing
+``except channels.exceptions.ChannelFull`` clauses go on working.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    _ChannelFull = Exception
+    _MessageTooLarge = Exception
+    _InvalidChannelLayerError = ValueError
+else:
+    try:
+        from channels.exceptions import ChannelFull as _ChannelFull
+        from channels.exceptions import InvalidChannelLayerError as _InvalidChannelLayerError
+        from channels.exceptions import MessageTooLarge as _MessageTooLarge
+    except ImportError:
+        _ChannelFull = _MessageTooLarge = Exception
+        _InvalidChannelLayerError = ValueError
+
+__all__ = [
+    "ChannelFull",
+    "InvalidChannelLayerError",
+    "InvalidMessage",
+    "LayerClosed",
+    "LayerUnavailable",
+    "MessageTooLarge",
+]
+
+
+class ChannelFull(_ChannelFull):
+    """The channel holds as many unread messages as it may; the message was not sent.
+
+    A group message never raises this: it is dropped for the full member alone.
+    """
+
+    def __init__(self, channel: str = "", capacity: int | None = None) -> None:
+        self.channel = channel
+        self.capacity = capacity
+        super().__init__(channel, capacity)
+
+    def __str__(self) -> str:
+        if self.capacity is None:
+            return f"channel {self.channel!r} is full" if self.channel else "the channel is full"
+        return f"channel {self.channel!r} is full: it holds {self.capacity} unread messages"
+
+
+class MessageTooLarge(_MessageTooLarge):
+    """The message would take more than ``limit`` bytes as compact JSON; it was not sent.
+
+    ``size`` is the exact number of bytes where it was computed, ``None`` where the message has so many values that
+    counting on would be pointless.
+    """
+
+    def __init__(self, size: int | None = None, limit: int | None = None) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(size, limit)
+
+    def __str__(self) -> str:
+        if self.limit is None:
+            return "the message is too large"
+        size = f"{self.size:,} bytes" if self.size is not None else f"more than {self.limit:,} bytes"
+        return f"the message takes {size} as JSON; a channel layer carries at most {self.limit:,}: send it in parts"
+
+
+class LayerClosed(Exception):  # noqa: N818 - the name is part of the contract, and says what happened
+    """The layer was closed while this ``receive()`` waited."""
+
+
+class InvalidMessage(TypeError):  # noqa: N818 - the name is part of the contract
+    """The message is no ``dict``, or holds a value that some backend could not carry.
+
+    ``path`` says where, for example ``message["user"]["id"]``; ``problem`` says what is wrong there.
+    """
+
+    def __init__(self, path: str = "message", problem: str = "cannot be sent") -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(path, problem)
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class InvalidChannelLayerError(_InvalidChannelLayerError):
+    """A layer is configured wrongly; the text names the option, and the alias where one is known."""
+
+
+class LayerUnavailable(ConnectionError):  # noqa: N818 - the name is part of the contract
+    """The server that carries the messages is away; ``__cause__`` holds what its client raised.
+
+    Whether the message was sent is unknown. It is not repeated: a message must never arrive twice.
+    """

@@ -1,0 +1,125 @@
+"""The in-memory layer: the whole specification within one process, and the reference for every other layer."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+from .exceptions import ChannelFull
+from .groups import Groups
+from .inbox import Inbox
+from .messages import fresh_copy, is_flat
+from .names import client_id_of, new_channel_name, new_client_id
+from .spec import BaseChannelLayer
+from .statistics import Statistics
+
+
+class _Shared(NamedTuple):
+    """A group message on its way to several receivers."""
+
+    message: dict[str, Any]
+    flat: bool
+
+
+class InMemoryChannelLayer(BaseChannelLayer):
+    """A channel layer for one process: its threads and event loops, no others. It needs no server and no dependency.
+
+    After ``fork()`` the child's layer is another one: empty, with a client id of its own.
+
+    :param expiry: seconds, fractions allowed, after which an unread message is dropped.
+    :param group_expiry: seconds that a membership lasts after the latest ``group_add``; None: as long as the process.
+    :param capacity: unread messages that one channel holds at the most.
+    :param channel_capacity: other capacities for some channels: a dict from a glob string or a compiled regular
+        expression to a number of messages; the first that matches the full name holds.
+    :raises InvalidChannelLayerError: naming the option that is unknown or has a bad value.
+    """
+
+    extensions: ClassVar[list[str]] = ["groups", "flush"]
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        group_expiry: float | None = 86400,
+        capacity: int = 100,
+        channel_capacity: Any = None,
+        **unknown: Any,
+    ) -> None:
+        super().__init__(expiry, capacity, channel_capacity, group_expiry=group_expiry, **unknown)
+        self._after_fork()
+
+    def _after_fork(self) -> None:
+        self._client_id = new_client_id()
+        self._inbox = Inbox(self.expiry, self.get_capacity)
+        self._groups = Groups(self.group_expiry)
+
+    def deserialize(self, payload: dict[str, Any] | _Shared) -> dict[str, Any]:
+        """Turn what was sent into a message that nobody else holds: a direct one is such a copy already."""
+        if isinstance(payload, _Shared):
+            return payload.message.copy() if payload.flat else fresh_copy(payload.message)
+        return payload
+
+    def _send(self, channel: str, payload: Any) -> None:
+        inbox = self._inbox
+        with inbox.lock:
+            accepted = inbox.put(channel, payload)
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+        if not accepted:
+            raise ChannelFull(channel, self.get_capacity(channel))
+
+    def _receive(self, channel: str) -> Coroutine[Any, Any, Any]:
+        return self._inbox.take(channel)
+
+    def _may_receive(self, channel: str) -> bool:
+        return client_id_of(channel) in (None, self._client_id)
+
+    async def _new_channel(self, prefix: str) -> str:
+        name = new_channel_name(prefix, self._client_id)
+        self._admit_channel(name)
+        return name
+
+    async def _discard_channel(self, channel: str) -> None:
+        with self._inbox.lock:
+            self._groups.discard_channel(channel)
+            self._inbox.discard(channel)
+
+    async def _group_add(self, group: str, channel: str) -> None:
+        with self._inbox.lock:
+            self._groups.add(group, channel)
+
+    async def _group_discard(self, group: str, channel: str) -> None:
+        with self._inbox.lock:
+            self._groups.discard(group, channel)
+
+    def _group_send(self, group: str, payload: Any) -> None:
+        inbox = self._inbox
+        with inbox.lock:
+            inbox.put_each(self._groups.members(group), _Shared(payload, is_flat(payload)))
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+
+    async def _flush(self) -> None:
+        with self._inbox.lock:
+            self._groups.clear()
+            self._inbox.clear("flushed")
+
+    async def _close(self) -> None:
+        with self._inbox.lock:
+            self._groups.clear()
+            self._inbox.close()
+
+    def _statistics(self) -> Statistics:
+        inbox = self._inbox
+        with inbox.lock:
+            unread = inbox.unread()
+            counts = Statistics(
+                **self._sender_statistics(),
+                arrived=inbox.arrived,
+                delivered=inbox.delivered,
+                dropped=MappingProxyType(dict(inbox.dropped)),
+                unread=unread,
+            )
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+        return counts

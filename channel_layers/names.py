@@ -1,0 +1,105 @@
+"""What a channel and a group may be called, and what a name says about its channel.
+
+Specification, *Channels* and *Strings and Unicode*: ASCII letters, digits, hyphens, underscores and periods; one ``!``
+at the most, which makes a channel process-specific. At least 100 characters must be possible; here 100 are the limit.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+import secrets
+import warnings
+from typing import Any
+
+_CLIENT_ID_BYTES = 10
+_OWNED_NAME = re.compile(r"(?:.*\.)?([0-9a-f]{20})!")
+
+
+def new_client_id() -> str:
+    """A name for one layer object in one process: 20 hexadecimal digits, drawn by the system's random generator."""
+    return secrets.token_hex(_CLIENT_ID_BYTES)
+
+
+def new_channel_name(prefix: str, client_id: str) -> str:
+    """A fresh process-specific name, ``<prefix>.<client id>!<unique>``, whose last part cannot be guessed."""
+    return f"{prefix}.{client_id}!{secrets.token_hex(8)}"
+
+
+def client_id_of(channel: str) -> str | None:
+    """The client id in a name that ``new_channel()`` made; None for a name made by hand."""
+    found = _OWNED_NAME.match(channel)
+    return found[1] if found else None
+
+
+class NameRules:
+    """The rules for names, as methods and attributes that subclasses of Channels' base class know."""
+
+    #: Longest permitted name, in characters.
+    MAX_NAME_LENGTH = 100
+
+    # \Z and not $, which would let a newline pass; spelled-out ranges, since \d and \w take any alphabet's.
+    channel_name_regex = re.compile(r"[a-zA-Z0-9\-_.]+(?:![a-zA-Z0-9\-_.]*)?\Z")
+    group_name_regex = re.compile(r"[a-zA-Z0-9\-_.]+\Z")
+
+    invalid_name_error = (
+        "{} name must be a str of at most "
+        + str(MAX_NAME_LENGTH)
+        + " characters, containing only ASCII alphanumerics, hyphens, underscores, or periods"
+        + " (a channel name may also hold one '!')."
+    )
+
+    def match_type_and_length(self, name: Any) -> bool:
+        """Whether ``name`` is a ``str`` that is neither empty nor longer than ``MAX_NAME_LENGTH``."""
+        return isinstance(name, str) and 0 < len(name) <= self.MAX_NAME_LENGTH
+
+    def require_valid_channel_name(self, name: Any, receive: bool = False) -> bool:
+        """Return True for a legal channel name.
+
+        :param receive: also require that a process-specific name ends at its ``!``, as the servers of Channels 1 did.
+        :raises TypeError: for any other value, saying what is allowed.
+        """
+        if not self.match_type_and_length(name) or not self.channel_name_regex.match(name):
+            raise TypeError(f"{self.invalid_name_error.format('Channel')} Got {reprlib.repr(name)}.")
+        if receive and "!" in name and not name.endswith("!"):
+            raise TypeError(f"Specific channel names in receive() must end at the '!'. Got {name!r}.")
+        return True
+
+    def require_valid_group_name(self, name: Any) -> bool:
+        """Return True for a legal group name.
+
+        :raises TypeError: for any other value, saying what is allowed.
+        """
+        if not self.match_type_and_length(name) or not self.group_name_regex.match(name):
+            raise TypeError(f"{self.invalid_name_error.format('Group')} Got {reprlib.repr(name)}.")
+        return True
+
+    def valid_channel_names(self, names: Any, receive: bool = False) -> bool:
+        """Return True for a list of one or more legal channel names.
+
+        :raises TypeError: for anything else, saying what is allowed.
+        """
+        if not isinstance(names, list) or not names:
+            raise TypeError(f"names must be a non-empty list of channel names. Got {reprlib.repr(names)}.")
+        for name in names:
+            self.require_valid_channel_name(name, receive=receive)
+        return True
+
+    def non_local_name(self, name: str) -> str:
+        """The part of a process-specific name up to and including its ``!``; any other name whole."""
+        remote, mark, _ = name.partition("!")
+        return remote + mark
+
+    def valid_channel_name(self, channel_name: Any, receive: bool = False) -> bool:
+        """Deprecated: use :meth:`require_valid_channel_name`."""
+        _warn_renamed("valid_channel_name", "require_valid_channel_name")
+        return self.require_valid_channel_name(channel_name, receive=receive)
+
+    def valid_group_name(self, group_name: Any) -> bool:
+        """Deprecated: use :meth:`require_valid_group_name`."""
+        _warn_renamed("valid_group_name", "require_valid_group_name")
+        return self.require_valid_group_name(group_name)
+
+
+def _warn_renamed(old: str, new: str) -> None:
+    warnings.warn(f"{old} is deprecated, use {new} instead.", DeprecationWarning, stacklevel=3)

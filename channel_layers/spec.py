@@ -1,0 +1,368 @@
+"""The contract of a channel layer, written on the methods that keep it.
+
+This is the specification that Django Channels publishes, as code: each verb states its promise, checks what it is
+given, and hands over to a hook of the same name with an underscore in front. A backend fills in the hooks, and reads
+nothing but valid names and encoded messages there. It may instead override a verb whole.
+
+What a layer promises of every channel:
+
+* **At most once.** A message is delivered to one receiver, once, or to nobody; never twice.
+* **In order.** What one writer sends to a channel, or to a group, one reader receives in that order.
+* **Sending never blocks** on a slow reader: a full channel raises ``ChannelFull``, or misses a group message.
+* **Unread messages expire** after ``expiry`` seconds, memberships after ``group_expiry`` seconds.
+* **Nobody shares.** What a receiver gets is nobody else's: neither the sender's nor another receiver's object.
+* **Cancelling a** ``receive()`` **loses nothing.**
+
+The one deviation from the specification: capacity is counted for each channel by its full name. There, the channels of
+a process share one capacity, so that one slow consumer starves all others.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Awaitable
+from types import MappingProxyType, TracebackType
+from typing import Any, ClassVar, NoReturn, TypeVar
+
+from .capacity import CapacityRules, require_capacity
+from .exceptions import ChannelFull, InvalidChannelLayerError, InvalidMessage, LayerUnavailable, MessageTooLarge
+from .messages import fresh_copy, plain_copy
+from .names import NameRules
+from .statistics import Statistics, Tally
+
+_Layer = TypeVar("_Layer", bound="BaseChannelLayer")
+
+#: Names that a layer remembers as valid, so that a name is looked at once and not with every message.
+_NAMES_REMEMBERED = 20_000
+
+
+class BaseChannelLayer(NameRules, CapacityRules):
+    """The base of every channel layer.
+
+    The order of the arguments is that of Channels' own base class, so that a layer written against that one moves here
+    by changing its import.
+
+    :param expiry: seconds, fractions allowed, after which an unread message is dropped.
+    :param capacity: unread messages that one channel holds at the most.
+    :param channel_capacity: other capacities for some channels: a dict from a glob string or a compiled regular
+        expression to a number of messages; the first that matches the full name holds.
+    :param group_expiry: seconds that a membership lasts after the latest ``group_add``; None: as long as the process.
+    :raises InvalidChannelLayerError: naming the option that is unknown or has a bad value.
+    """
+
+    #: The exception of a ``send`` to a channel that is at its capacity.
+    ChannelFull: ClassVar[type[Exception]] = ChannelFull
+
+    #: The exception of a ``send`` or ``group_send`` of more than 1,048,576 bytes as compact JSON.
+    MessageTooLarge: ClassVar[type[Exception]] = MessageTooLarge
+
+    #: The extensions that the layer provides: of ``"groups"`` and ``"flush"``, those whose verbs work.
+    extensions: ClassVar[list[str]] = []
+
+    expiry: float = 60
+    group_expiry: float | None = 86400
+
+    _valid_channels: set[str]
+    _own_channels: set[str]
+    _valid_groups: set[str]
+    _count_lock: threading.Lock
+    _accepted: Tally
+    _refused: Counter[str]
+
+    def __new__(cls: type[_Layer], *args: Any, **options: Any) -> _Layer:
+        # Here and not in __init__: layers written against Channels' base class often do not call that.
+        layer = super().__new__(cls)
+        layer._valid_channels = set()
+        layer._own_channels = set()
+        layer._valid_groups = set()
+        layer._count_lock = threading.Lock()
+        layer._accepted = Tally()
+        layer._refused = Counter()
+        _all_layers.add(layer)
+        return layer
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        capacity: int = 100,
+        channel_capacity: Any = None,
+        *,
+        group_expiry: float | None = 86400,
+        **unknown: Any,
+    ) -> None:
+        if unknown:
+            raise InvalidChannelLayerError(
+                f"{type(self).__name__} has no option {', '.join(map(repr, sorted(unknown)))}; "
+                "check the spelling, or remove it from CONFIG"
+            )
+        self.expiry = require_seconds("expiry", expiry)
+        self.group_expiry = None if group_expiry is None else require_seconds("group_expiry", group_expiry)
+        self.capacity = require_capacity("capacity", capacity)
+        self.channel_capacity = self.compile_capacities({} if channel_capacity is None else channel_capacity)
+
+    # Channels
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send a message to a channel.
+
+        Specification, *Channel Semantics*: it never waits for a reader, and is never repeated.
+
+        :param channel: a channel name, normal or process-specific.
+        :param message: a dict of dicts, lists, tuples, ``str``, ``bytes``, ``int``, ``float``, ``bool`` and None.
+        :raises TypeError: for a name that is not legal, saying what is.
+        :raises InvalidMessage: for a value that some backend could not carry, naming its path.
+        :raises MessageTooLarge: for more than 1,048,576 bytes as compact JSON.
+        :raises ChannelFull: if the channel holds as many unread messages as its capacity.
+        :raises LayerUnavailable: if the server is away; whether the message was sent is unknown.
+        """
+        try:
+            if channel.__class__ is not str or channel not in self._valid_channels:
+                self._admit_channel(channel)
+            pending = self._send(channel, self.serialize(message))
+            if pending is not None:
+                await pending
+        except Exception as error:
+            self._count_refused(error)
+            raise
+        self._accepted.add()
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Wait for the next message of a channel, and return it.
+
+        Specification, *Channels*: any number of receivers may wait; each message goes to one of them. A name that ends
+        in ``!`` takes any message under that prefix, in order of arrival. It ends only with a message, by being
+        cancelled, or when the layer is closed; cancelling it loses nothing.
+
+        :param channel: a normal channel, a process-specific one of this process, or its prefix up to the ``!``.
+        :raises TypeError: for a name that is not legal, saying what is.
+        :raises ValueError: for a channel that belongs to another process.
+        :raises LayerClosed: if the layer is closed while this waits.
+        """
+        if channel.__class__ is not str or channel not in self._own_channels:
+            self._admit_own_channel(channel)
+        return self.deserialize(await self._receive(channel))
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        """Return a fresh process-specific name, ``<prefix>.<client id>!<unique>``, that this process may receive on.
+
+        Specification, *Specification Details*.
+
+        :param prefix: how the name begins; it has no influence on the way of a message.
+        :raises TypeError: for a prefix that does not make a legal name, saying what does.
+        """
+        return await self._new_channel(prefix)
+
+    async def discard_channel(self, channel: str) -> None:
+        """End a channel: drop its unread messages and all its memberships. A ``receive`` that waits there waits on.
+
+        :raises TypeError: for a name that is not legal, saying what is.
+        """
+        if channel.__class__ is not str or channel not in self._valid_channels:
+            self._admit_channel(channel)
+        await self._discard_channel(channel)
+
+    # Groups
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Make a channel a member of a group, or renew its membership for another ``group_expiry`` seconds.
+
+        Specification, *Groups* and *Persistence*. When it returns, what anyone sends to the group arrives.
+
+        :param channel: any channel: normal, or of any process.
+        :raises TypeError: for a name that is not legal, saying what is.
+        """
+        self._admit_membership(group, channel)
+        await self._group_add(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """End a membership; do nothing if there is none.
+
+        What was sent to the group before still arrives.
+
+        :raises TypeError: for a name that is not legal, saying what is.
+        """
+        self._admit_membership(group, channel)
+        await self._group_discard(group, channel)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send a message to every channel that is a member of the group now.
+
+        Specification, *Groups* and *Capacity*: a member that is full misses it, silently; it is counted in
+        ``statistics()``, and logged once for each burst.
+
+        :param message: as for :meth:`send`.
+        :raises TypeError: for a name that is not legal, saying what is.
+        :raises InvalidMessage: for a value that some backend could not carry, naming its path.
+        :raises MessageTooLarge: for more than 1,048,576 bytes as compact JSON.
+        :raises LayerUnavailable: if the server is away; whether the message was sent is unknown.
+        """
+        try:
+            if group.__class__ is not str or group not in self._valid_groups:
+                self._admit_group(group)
+            pending = self._group_send(group, self.serialize(message))
+            if pending is not None:
+                await pending
+        except Exception as error:
+            self._count_refused(error)
+            raise
+        self._accepted.add()
+
+    # The layer as a whole
+
+    async def flush(self) -> None:
+        """Empty the layer: no messages, no memberships. When it returns, it is empty for every process.
+
+        Specification, *Specification Details*. Who waits for a message waits on.
+        """
+        await self._flush()
+
+    async def close(self) -> None:
+        """Give back all that the layer holds; waiting receives end with ``LayerClosed``. Any verb starts it afresh."""
+        await self._close()
+
+    async def __aenter__(self: _Layer) -> _Layer:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def statistics(self) -> Statistics:
+        """What this layer object has counted until now; see :class:`~channel_layers.statistics.Statistics`."""
+        return self._statistics()
+
+    def serialize(self, message: dict[str, Any]) -> Any:
+        """Turn a message into what the backend carries: here a checked copy; a wire overrides this to make bytes.
+
+        :raises InvalidMessage: for a value that some backend could not carry, naming its path.
+        :raises MessageTooLarge: for more than 1,048,576 bytes as compact JSON.
+        """
+        return plain_copy(message)
+
+    def deserialize(self, payload: Any) -> dict[str, Any]:
+        """Turn what the backend carried into a message that nobody else holds."""
+        return fresh_copy(payload)
+
+    # Hooks: what a backend fills in. Names are legal and messages encoded when they get here. All are coroutine
+    # functions as a rule; the two that send may be plain ones where they never wait, which saves a coroutine a message.
+
+    def _send(self, channel: str, payload: Any) -> Awaitable[None] | None:
+        self._missing("send")
+
+    async def _receive(self, channel: str) -> Any:
+        self._missing("receive")
+
+    def _may_receive(self, channel: str) -> bool:
+        """Whether a channel may be received on here: it is normal, or specific to this process."""
+        return True
+
+    async def _new_channel(self, prefix: str) -> str:
+        self._missing("new_channel")
+
+    async def _discard_channel(self, channel: str) -> None:
+        self._missing("discard_channel")
+
+    async def _group_add(self, group: str, channel: str) -> None:
+        self._missing("group_add")
+
+    async def _group_discard(self, group: str, channel: str) -> None:
+        self._missing("group_discard")
+
+    def _group_send(self, group: str, payload: Any) -> Awaitable[None] | None:
+        self._missing("group_send")
+
+    async def _flush(self) -> None:
+        self._missing("flush")
+
+    async def _close(self) -> None:
+        self._missing("close")
+
+    def _statistics(self) -> Statistics:
+        self._missing("statistics")
+
+    def _after_fork(self) -> None:
+        """Called in the child after ``fork()``: what the parent's threads held and locked there is to be made anew."""
+
+    # What a backend may use
+
+    def _sender_statistics(self) -> dict[str, Any]:
+        """The sender's half of :class:`Statistics`, as keyword arguments."""
+        with self._count_lock:
+            refused = MappingProxyType(dict(self._refused))
+            accepted = self._accepted.read()
+            return {"sent": accepted + sum(refused.values()), "accepted": accepted, "refused": refused}
+
+    def _missing(self, verb: str) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__} implements neither {verb}() nor its hook _{verb}()")
+
+    # Checks
+
+    def _admit_channel(self, channel: Any) -> None:
+        self.require_valid_channel_name(channel)
+        _remember(self._valid_channels, channel)
+
+    def _admit_own_channel(self, channel: Any) -> None:
+        self._admit_channel(channel)
+        if not self._may_receive(channel):
+            raise ValueError(f"channel {channel!r} belongs to another process or layer, which alone may receive on it")
+        _remember(self._own_channels, channel)
+
+    def _admit_group(self, group: Any) -> None:
+        self.require_valid_group_name(group)
+        _remember(self._valid_groups, group)
+
+    def _admit_membership(self, group: Any, channel: Any) -> None:
+        if group.__class__ is not str or group not in self._valid_groups:
+            self._admit_group(group)
+        if channel.__class__ is not str or channel not in self._valid_channels:
+            self._admit_channel(channel)
+
+    def _count_refused(self, error: Exception) -> None:
+        if isinstance(error, ChannelFull):
+            reason = "full"
+        elif isinstance(error, MessageTooLarge):
+            reason = "too_large"
+        elif isinstance(error, LayerUnavailable):
+            reason = "unavailable"
+        elif isinstance(error, (InvalidMessage, TypeError)):
+            reason = "invalid"
+        else:
+            reason = "error"
+        with self._count_lock:
+            self._refused[reason] += 1
+
+
+def require_seconds(option: str, value: Any) -> float:
+    """Return ``value`` if it is a number of seconds above zero.
+
+    :raises InvalidChannelLayerError: naming the option.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise InvalidChannelLayerError(f"{option} must be a number of seconds above 0, not {value!r}")
+    return value
+
+
+def _remember(names: set[str], name: str) -> None:
+    if len(names) >= _NAMES_REMEMBERED:
+        names.clear()
+    names.add(str(name))
+
+
+_all_layers: weakref.WeakSet[BaseChannelLayer] = weakref.WeakSet()
+
+
+def _start_anew_after_fork() -> None:
+    for layer in tuple(_all_layers):
+        layer._count_lock = threading.Lock()
+        layer._own_channels.clear()
+        layer._after_fork()
+
+
+os.register_at_fork(after_in_child=_start_anew_after_fork)
