@@ -8,6 +8,13 @@ from .exceptions import (
     LayerUnavailable,
     MessageTooLarge,
 )
+from .registry import (
+    configure,
+    get_channel_layer,
+    has_layers,
+    register_channel_layer,
+    unregister_channel_layer,
+)
 from .spec import BaseChannelLayer
 
 __all__ = [
@@ -18,6 +25,11 @@ __all__ = [
     "LayerClosed",
     "LayerUnavailable",
     "MessageTooLarge",
+    "configure",
+    "get_channel_layer",
+    "has_layers",
+    "register_channel_layer",
+    "unregister_channel_layer",
 ]
 
 __version__ = "0.1.0"

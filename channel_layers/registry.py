@@ -1,0 +1,191 @@
+"""Which layer has which alias: the ``CHANNEL_LAYERS`` dict, with Django and without.
+
+In a Django project the settings are the source, and where Channels is installed its own manager keeps the layers, so
+that both hand out the same objects and ``override_settings`` resets both. Elsewhere :func:`configure` takes the same
+dict. A layer is built when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping, MutableMapping
+from importlib import import_module
+from typing import Any
+
+from .exceptions import InvalidChannelLayerError
+
+_KEYS = ("BACKEND", "CONFIG", "TEST_CONFIG")
+_LAYER_VERBS = ("send", "receive", "new_channel")
+
+_lock = threading.RLock()
+_settings: Mapping[str, Any] = {}
+_layers: dict[str, Any] = {}
+_follows_django = False
+
+
+def configure(CHANNEL_LAYERS: Mapping[str, Any]) -> None:  # noqa: N803 - called like the setting
+    """Say which layer each alias means, as ``settings.CHANNEL_LAYERS`` does in Django. Replaces what was said before.
+
+    In a Django project the layers are built at once and given to Channels; prefer the setting there.
+
+    :param CHANNEL_LAYERS: a dict from alias to ``{"BACKEND": path, "CONFIG": {...}, "TEST_CONFIG": {...}}``.
+    :raises InvalidChannelLayerError: naming the alias and the key that is wrong.
+    """
+    global _settings  # noqa: PLW0603 - one registry a process, as the contract has it
+    if not isinstance(CHANNEL_LAYERS, Mapping):
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS must be a dict from alias to layer, not {CHANNEL_LAYERS!r}")
+    for alias in CHANNEL_LAYERS:
+        _entry(CHANNEL_LAYERS, alias)
+    with _lock:
+        for alias in {**_settings, **_layers}:
+            unregister_channel_layer(alias)
+        _settings = dict(CHANNEL_LAYERS)
+        if _django_settings() is not None:
+            for alias in _settings:
+                register_channel_layer(alias, _build(_settings, alias, "CONFIG"))
+
+
+def get_channel_layer(alias: str = "default") -> Any:
+    """The layer of an alias, built now if need be; None for an alias that is not configured.
+
+    :raises InvalidChannelLayerError: naming alias, path and option if the layer cannot be built.
+    """
+    with _lock:
+        layers, settings = _source()
+        if alias not in layers and alias in settings:
+            layers[alias] = _build(settings, alias, "CONFIG")
+        return layers.get(alias)
+
+
+def make_test_layer(alias: str = "default") -> Any:
+    """A new layer of an alias with its ``TEST_CONFIG``; it is not registered.
+
+    :raises InvalidChannelLayerError: if the alias is not configured, has no ``TEST_CONFIG``, or cannot be built.
+    """
+    with _lock:
+        _, settings = _source()
+    if alias not in settings:
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS has no {alias!r}; it has {_listed(settings)}")
+    if "TEST_CONFIG" not in _entry(settings, alias):
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{alias!r}] has no TEST_CONFIG")
+    return _build(settings, alias, "TEST_CONFIG")
+
+
+def register_channel_layer(alias: str, layer: Any) -> None:
+    """Give a layer that you built yourself an alias, in place of what the alias meant before.
+
+    :raises InvalidChannelLayerError: if it is no layer, or the alias no string.
+    """
+    if not isinstance(alias, str) or not alias:
+        raise InvalidChannelLayerError(f"an alias must be a non-empty str, not {alias!r}")
+    if isinstance(layer, type) or not all(callable(getattr(layer, verb, None)) for verb in _LAYER_VERBS):
+        raise InvalidChannelLayerError(f"{alias!r}: {layer!r} is no channel layer: it lacks send, receive or new_channel")
+    with _lock:
+        _source()[0][alias] = layer
+
+
+def unregister_channel_layer(alias: str) -> None:
+    """Forget the layer of an alias, and what :func:`configure` said of it. It is not closed: its users may go on."""
+    global _settings  # noqa: PLW0603
+    with _lock:
+        _source()[0].pop(alias, None)
+        _settings = {name: entry for name, entry in _settings.items() if name != alias}
+
+
+def has_layers() -> bool:
+    """Whether any alias has a layer, built or only configured."""
+    with _lock:
+        layers, settings = _source()
+        return bool(layers) or bool(settings)
+
+
+def _source() -> tuple[MutableMapping[str, Any], Mapping[str, Any]]:
+    """The layers that are built, and the settings of those that are not."""
+    django_settings = _django_settings()
+    if django_settings is None:
+        return _layers, _settings
+    _follow_django()
+    settings = getattr(django_settings, "CHANNEL_LAYERS", {})
+    if not isinstance(settings, Mapping):
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS must be a dict from alias to layer, not {settings!r}")
+    try:
+        from channels.layers import channel_layers as manager  # noqa: PLC0415 - imports Django
+    except ImportError:
+        return _layers, settings
+    return manager.backends, settings
+
+
+def _django_settings() -> Any:
+    """Django's settings object if this is a Django project. A program that never imports Django does not import it."""
+    if "django.conf" not in sys.modules and not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        return None
+    try:
+        from django.conf import settings  # noqa: PLC0415
+    except ImportError:
+        return None
+    return settings if settings.configured or os.environ.get("DJANGO_SETTINGS_MODULE") else None
+
+
+def _follow_django() -> None:
+    """Forget what was built from the setting when tests override it, as Channels' manager does."""
+    global _follows_django  # noqa: PLW0603
+    if not _follows_django:
+        from django.core.signals import setting_changed  # noqa: PLC0415
+
+        setting_changed.connect(_forget_changed_setting, dispatch_uid=__name__)
+        _follows_django = True
+
+
+def _forget_changed_setting(*, setting: str, **_: Any) -> None:
+    if setting == "CHANNEL_LAYERS":
+        _layers.clear()
+
+
+def _build(settings: Mapping[str, Any], alias: str, config_key: str) -> Any:
+    entry = _entry(settings, alias)
+    path = entry["BACKEND"]
+    where = f"CHANNEL_LAYERS[{alias!r}]"
+    layer_class = _imported(path, where)
+    try:
+        return layer_class(**entry.get(config_key, {}))
+    except (TypeError, ValueError) as error:
+        raise InvalidChannelLayerError(f"{where}[{config_key!r}]: {path}: {error}") from error
+
+
+def _entry(settings: Mapping[str, Any], alias: str) -> Mapping[str, Any]:
+    """What the settings say of an alias, after a look at its form."""
+    where = f"CHANNEL_LAYERS[{alias!r}]"
+    entry = settings[alias]
+    if not isinstance(entry, Mapping):
+        raise InvalidChannelLayerError(f"{where} must be a dict with the key 'BACKEND', not {entry!r}")
+    if "ROUTING" in entry:
+        raise InvalidChannelLayerError(f"{where} has the key 'ROUTING' of Channels 1: remove it, routing is in asgi.py")
+    if unknown := [key for key in entry if key not in _KEYS]:
+        raise InvalidChannelLayerError(f"{where} has the unknown key {unknown[0]!r}; the keys are {_listed(_KEYS)}")
+    if not isinstance(entry.get("BACKEND"), str):
+        raise InvalidChannelLayerError(
+            f"{where}['BACKEND'] must be the path of a layer class, such as "
+            f"'channel_layers.memory.InMemoryChannelLayer', not {entry.get('BACKEND')!r}"
+        )
+    for key in ("CONFIG", "TEST_CONFIG"):
+        if not isinstance(entry.get(key, {}), Mapping):
+            raise InvalidChannelLayerError(f"{where}[{key!r}] must be a dict of options, not {entry[key]!r}")
+    return entry
+
+
+def _imported(path: str, where: str) -> Any:
+    module_path, _, name = path.rpartition(".")
+    try:
+        module = import_module(module_path) if module_path else None
+    except ImportError as error:
+        raise InvalidChannelLayerError(f"{where}['BACKEND']: cannot import {path!r}: {error}") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise InvalidChannelLayerError(f"{where}['BACKEND']: cannot import {path!r}: no class of that name there")
+    return found
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(repr, names)) or "none"
