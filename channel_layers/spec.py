@@ -153,6 +153,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
         :param prefix: how the name begins; it has no influence on the way of a message.
         :raises TypeError: for a prefix that does not make a legal name, saying what does.
         """
+        self._require_prefix(prefix)
         return await self._new_channel(prefix)
 
     async def discard_channel(self, channel: str) -> None:
@@ -307,6 +308,10 @@ class BaseChannelLayer(NameRules, CapacityRules):
     def _admit_channel(self, channel: Any) -> None:
         self.require_valid_channel_name(channel)
         _remember(self._valid_channels, channel)
+
+    def _require_prefix(self, prefix: Any) -> None:
+        if not self.match_type_and_length(prefix) or not self.group_name_regex.match(prefix):
+            raise TypeError(f"{self.invalid_name_error.format('The prefix of a channel')} Got {prefix!r}.")
 
     def _admit_own_channel(self, channel: Any) -> None:
         self._admit_channel(channel)
