@@ -27,8 +27,6 @@ _IDLE_PREFIXES = 1000
 #: Empty queues that are kept, since a channel that was just used is likely to be used again.
 _PARKED_QUEUES = 256
 
-_EMPTY = object()
-
 
 class ChannelQueue:
     """The unread messages of one channel, oldest first, and those who wait for one.
@@ -156,12 +154,12 @@ class Inbox:
             with self.lock:
                 if self._times_closed != times_closed:
                     raise LayerClosed(f"the layer was closed while receive({channel!r}) waited")
-                payload = self._claim(channel)
-                if payload is _EMPTY:
+                payload = self.claim(channel)
+                if payload is None:
                     future = self._source(channel).waiters.add(first=woken)
             if self.drops.unwritten:
                 self.drops.write()
-            if payload is not _EMPTY:
+            if payload is not None:
                 return payload
             try:
                 await future
@@ -174,11 +172,11 @@ class Inbox:
                 raise
             woken = True
 
-    def _claim(self, channel: str) -> Any:
+    def claim(self, channel: str) -> Any:
         while True:
             queue = self._queues.get(channel) if channel[-1] != "!" else self._source(channel).oldest()
             if queue is None or not queue.items:
-                return _EMPTY
+                return None
             deadline, number, payload = queue.items.popleft()
             if queue.prefix is not None:
                 del queue.prefix.arrivals[number]

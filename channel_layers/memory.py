@@ -68,6 +68,14 @@ class InMemoryChannelLayer(BaseChannelLayer):
         if not accepted:
             raise ChannelFull(channel, self.get_capacity(channel))
 
+    def _claim(self, channel: str) -> Any:
+        inbox = self._inbox
+        with inbox.lock:
+            payload = inbox.claim(channel)
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+        return payload
+
     def _receive(self, channel: str) -> Coroutine[Any, Any, Any]:
         return self._inbox.take(channel)
 

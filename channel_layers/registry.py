@@ -81,7 +81,9 @@ def register_channel_layer(alias: str, layer: Any) -> None:
     if not isinstance(alias, str) or not alias:
         raise InvalidChannelLayerError(f"an alias must be a non-empty str, not {alias!r}")
     if isinstance(layer, type) or not all(callable(getattr(layer, verb, None)) for verb in _LAYER_VERBS):
-        raise InvalidChannelLayerError(f"{alias!r}: {layer!r} is no channel layer object with send, receive, new_channel")
+        raise InvalidChannelLayerError(
+            f"{alias!r}: {layer!r} is no channel layer object with send, receive, new_channel"
+        )
     with _lock:
         _source()[0][alias] = layer
 
