@@ -122,7 +122,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         with inbox.lock:
             unread = inbox.unread()
             counts = Statistics(
-                **self._sender_statistics(),
+                **self._sent.read(),
                 arrived=inbox.arrived,
                 delivered=inbox.delivered,
                 dropped=MappingProxyType(dict(inbox.dropped)),

@@ -13,6 +13,9 @@ import warnings
 from typing import Any
 
 _CLIENT_ID_BYTES = 10
+
+#: Names that a layer remembers as valid.
+_NAMES_REMEMBERED = 20_000
 _OWNED_NAME = re.compile(r"(?:.*\.)?([0-9a-f]{20})!")
 
 
@@ -99,6 +102,47 @@ class NameRules:
         """Deprecated: use :meth:`require_valid_group_name`."""
         _warn_renamed("valid_group_name", "require_valid_group_name")
         return self.require_valid_group_name(group_name)
+
+    # What the verbs call: a name is looked at once, and not with every message
+
+    def _forget_names(self) -> None:
+        self._valid_channels: set[str] = set()
+        self._own_channels: set[str] = set()
+        self._valid_groups: set[str] = set()
+
+    def _admit_channel(self, channel: Any) -> None:
+        self.require_valid_channel_name(channel)
+        _remember(self._valid_channels, channel)
+
+    def _require_prefix(self, prefix: Any) -> None:
+        if not self.match_type_and_length(prefix) or not self.group_name_regex.match(prefix):
+            raise TypeError(f"{self.invalid_name_error.format('The prefix of a channel')} Got {prefix!r}.")
+
+    def _admit_own_channel(self, channel: Any) -> None:
+        self._admit_channel(channel)
+        if not self._may_receive(channel):
+            raise ValueError(f"channel {channel!r} belongs to another process or layer, which alone may receive on it")
+        _remember(self._own_channels, channel)
+
+    def _admit_group(self, group: Any) -> None:
+        self.require_valid_group_name(group)
+        _remember(self._valid_groups, group)
+
+    def _admit_membership(self, group: Any, channel: Any) -> None:
+        if group.__class__ is not str or group not in self._valid_groups:
+            self._admit_group(group)
+        if channel.__class__ is not str or channel not in self._valid_channels:
+            self._admit_channel(channel)
+
+    def _may_receive(self, channel: str) -> bool:
+        """Whether a channel may be received on here: it is normal, or specific to this process."""
+        return True
+
+
+def _remember(names: set[str], name: str) -> None:
+    if len(names) >= _NAMES_REMEMBERED:
+        names.clear()
+    names.add(str.__str__(name))
 
 
 def _warn_renamed(old: str, new: str) -> None:

@@ -20,23 +20,18 @@ a process share one capacity, so that one slow consumer starves all others.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
-from collections import Counter
 from collections.abc import Awaitable
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from .capacity import CapacityRules, require_capacity
-from .exceptions import ChannelFull, InvalidChannelLayerError, InvalidMessage, LayerUnavailable, MessageTooLarge
+from .exceptions import ChannelFull, InvalidChannelLayerError, MessageTooLarge
 from .messages import fresh_copy, plain_copy
 from .names import NameRules
-from .statistics import Statistics, Tally
+from .statistics import SentCounts, Statistics
 
 _Layer = TypeVar("_Layer", bound="BaseChannelLayer")
-
-#: Names that a layer remembers as valid, so that a name is looked at once and not with every message.
-_NAMES_REMEMBERED = 20_000
 
 
 class BaseChannelLayer(NameRules, CapacityRules):
@@ -65,22 +60,13 @@ class BaseChannelLayer(NameRules, CapacityRules):
     expiry: float = 60
     group_expiry: float | None = 86400
 
-    _valid_channels: set[str]
-    _own_channels: set[str]
-    _valid_groups: set[str]
-    _count_lock: threading.Lock
-    _accepted: Tally
-    _refused: Counter[str]
+    _sent: SentCounts
 
     def __new__(cls: type[_Layer], *args: Any, **options: Any) -> _Layer:
         # Here and not in __init__: layers written against Channels' base class often do not call that.
         layer = super().__new__(cls)
-        layer._valid_channels = set()
-        layer._own_channels = set()
-        layer._valid_groups = set()
-        layer._count_lock = threading.Lock()
-        layer._accepted = Tally()
-        layer._refused = Counter()
+        layer._forget_names()
+        layer._sent = SentCounts()
         _all_layers.add(layer)
         return layer
 
@@ -125,9 +111,9 @@ class BaseChannelLayer(NameRules, CapacityRules):
             if pending is not None:
                 await pending
         except Exception as error:
-            self._count_refused(error)
+            self._sent.refuse(error)
             raise
-        self._accepted.add()
+        self._sent.accept()
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """Wait for the next message of a channel, and return it.
@@ -210,9 +196,9 @@ class BaseChannelLayer(NameRules, CapacityRules):
             if pending is not None:
                 await pending
         except Exception as error:
-            self._count_refused(error)
+            self._sent.refuse(error)
             raise
-        self._accepted.add()
+        self._sent.accept()
 
     # The layer as a whole
 
@@ -267,10 +253,6 @@ class BaseChannelLayer(NameRules, CapacityRules):
     async def _receive(self, channel: str) -> Any:
         self._missing("receive")
 
-    def _may_receive(self, channel: str) -> bool:
-        """Whether a channel may be received on here: it is normal, or specific to this process."""
-        return True
-
     async def _new_channel(self, prefix: str) -> str:
         self._missing("new_channel")
 
@@ -298,57 +280,8 @@ class BaseChannelLayer(NameRules, CapacityRules):
     def _after_fork(self) -> None:
         """Called in the child after ``fork()``: what the parent's threads held and locked there is to be made anew."""
 
-    # What a backend may use
-
-    def _sender_statistics(self) -> dict[str, Any]:
-        """The sender's half of :class:`Statistics`, as keyword arguments."""
-        with self._count_lock:
-            refused = MappingProxyType(dict(self._refused))
-            accepted = self._accepted.read()
-            return {"sent": accepted + sum(refused.values()), "accepted": accepted, "refused": refused}
-
     def _missing(self, verb: str) -> NoReturn:
         raise NotImplementedError(f"{type(self).__name__} implements neither {verb}() nor its hook _{verb}()")
-
-    # Checks
-
-    def _admit_channel(self, channel: Any) -> None:
-        self.require_valid_channel_name(channel)
-        _remember(self._valid_channels, channel)
-
-    def _require_prefix(self, prefix: Any) -> None:
-        if not self.match_type_and_length(prefix) or not self.group_name_regex.match(prefix):
-            raise TypeError(f"{self.invalid_name_error.format('The prefix of a channel')} Got {prefix!r}.")
-
-    def _admit_own_channel(self, channel: Any) -> None:
-        self._admit_channel(channel)
-        if not self._may_receive(channel):
-            raise ValueError(f"channel {channel!r} belongs to another process or layer, which alone may receive on it")
-        _remember(self._own_channels, channel)
-
-    def _admit_group(self, group: Any) -> None:
-        self.require_valid_group_name(group)
-        _remember(self._valid_groups, group)
-
-    def _admit_membership(self, group: Any, channel: Any) -> None:
-        if group.__class__ is not str or group not in self._valid_groups:
-            self._admit_group(group)
-        if channel.__class__ is not str or channel not in self._valid_channels:
-            self._admit_channel(channel)
-
-    def _count_refused(self, error: Exception) -> None:
-        if isinstance(error, ChannelFull):
-            reason = "full"
-        elif isinstance(error, MessageTooLarge):
-            reason = "too_large"
-        elif isinstance(error, LayerUnavailable):
-            reason = "unavailable"
-        elif isinstance(error, (InvalidMessage, TypeError)):
-            reason = "invalid"
-        else:
-            reason = "error"
-        with self._count_lock:
-            self._refused[reason] += 1
 
 
 def require_seconds(option: str, value: Any) -> float:
@@ -361,19 +294,13 @@ def require_seconds(option: str, value: Any) -> float:
     return value
 
 
-def _remember(names: set[str], name: str) -> None:
-    if len(names) >= _NAMES_REMEMBERED:
-        names.clear()
-    names.add(str(name))
-
-
 _all_layers: weakref.WeakSet[BaseChannelLayer] = weakref.WeakSet()
 
 
 def _start_anew_after_fork() -> None:
     for layer in tuple(_all_layers):
-        layer._count_lock = threading.Lock()
-        layer._own_channels.clear()
+        layer._forget_names()
+        layer._sent = SentCounts()
         layer._after_fork()
 
 

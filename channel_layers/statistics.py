@@ -5,12 +5,24 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
+
+from .exceptions import ChannelFull, LayerUnavailable, MessageTooLarge
 
 logger = logging.getLogger("channel_layers")
+
+_REASONS: dict[type[Exception], str] = {
+    ChannelFull: "full",
+    MessageTooLarge: "too_large",
+    LayerUnavailable: "unavailable",
+    TypeError: "invalid",  # InvalidMessage, and a name that is not legal
+}
 
 #: Seconds without a drop that end a burst of them.
 _BURST_GAP = 10.0
@@ -44,18 +56,29 @@ class Statistics:
     unread: int = 0
 
 
-class Tally:
-    """A count that threads may raise at once without a lock: ``next()`` is one step, ``+= 1`` is three."""
+class SentCounts:
+    """Counts what the verbs that send did, from any number of threads."""
 
     def __init__(self) -> None:
-        numbers = itertools.count()
-        self.add = numbers.__next__
-        self._looked = 0
+        self._lock = threading.Lock()
+        self._refused: Counter[str] = Counter()
+        # next() is one step that threads cannot split, and needs no lock; += would be three.
+        self.accept = itertools.count().__next__
+        self._looks = 0
 
-    def read(self) -> int:
-        """How often ``add()`` was called. Looking draws a number too; the caller keeps others from looking."""
-        self._looked += 1
-        return self.add() - self._looked + 1
+    def refuse(self, error: Exception) -> None:
+        """Count a call that raised, by the reason."""
+        reason = next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), "error")
+        with self._lock:
+            self._refused[reason] += 1
+
+    def read(self) -> dict[str, Any]:
+        """The sender's half of :class:`Statistics`, as keyword arguments."""
+        with self._lock:
+            accepted = self.accept() - self._looks  # looking draws a number, too
+            self._looks += 1
+            refused = MappingProxyType(dict(self._refused))
+        return {"sent": accepted + sum(refused.values()), "accepted": accepted, "refused": refused}
 
 
 class DropLog:
