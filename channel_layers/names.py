@@ -12,16 +12,14 @@ import secrets
 import warnings
 from typing import Any
 
-_CLIENT_ID_BYTES = 10
-
 #: Names that a layer remembers as valid.
 _NAMES_REMEMBERED = 20_000
-_OWNED_NAME = re.compile(r"(?:.*\.)?([0-9a-f]{20})!")
+_OWNED_NAME = re.compile(r"(?:.*\.)?(cl[0-9a-f]{20})!")
 
 
 def new_client_id() -> str:
-    """A name for one layer object in one process: 20 hexadecimal digits, drawn by the system's random generator."""
-    return secrets.token_hex(_CLIENT_ID_BYTES)
+    """A name for one layer object in one process: ``cl`` and 20 random hexadecimal digits."""
+    return "cl" + secrets.token_hex(10)
 
 
 def new_channel_name(prefix: str, client_id: str) -> str:

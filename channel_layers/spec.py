@@ -145,14 +145,15 @@ class BaseChannelLayer(NameRules, CapacityRules):
         self._require_prefix(prefix)
         return await self._new_channel(prefix)
 
-    async def discard_channel(self, channel: str) -> None:
+    async def discard_channel(self, name: str) -> None:
         """End a channel: drop its unread messages and all its memberships. A ``receive`` that waits there waits on.
 
+        :param name: any channel: normal, or of any process.
         :raises TypeError: for a name that is not legal, saying what is.
         """
-        if channel.__class__ is not str or channel not in self._valid_channels:
-            self._admit_channel(channel)
-        await self._discard_channel(channel)
+        if name.__class__ is not str or name not in self._valid_channels:
+            self._admit_channel(name)
+        await self._discard_channel(name)
 
     # Groups
 
