@@ -1,0 +1,182 @@
+"""Statistics: what a layer counts, and that it adds up."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from typing import Any
+
+from .base import LayerTests, layer_test, outcome
+from .delivery import numbered
+from .expect import expect, expect_equal, expect_error
+from .sizes import LIMIT, padded
+
+
+class StatisticsTests(LayerTests):
+    """Statistics"""
+
+    def expect_balance(self, *layers: Any) -> None:
+        for layer in layers:
+            counts = layer.statistics()
+            sent = counts.accepted + sum(counts.refused.values())
+            expect(counts.sent == sent, f"expected sent == accepted + sum(refused), got {counts}")
+            arrived = counts.delivered + sum(counts.dropped.values()) + counts.unread
+            expect(counts.arrived == arrived, f"expected arrived == delivered + sum(dropped) + unread, got {counts}")
+            parts = [counts.sent, counts.accepted, counts.arrived, counts.delivered, counts.unread]
+            parts += [*counts.refused.values(), *counts.dropped.values()]
+            expect(min(parts) >= 0, f"expected no count below zero, got {counts}")
+
+    @layer_test("statistics")
+    async def test_statistics_are_a_frozen_record(self) -> None:
+        """*Beyond the specification*: statistics() returns at once, with a record of that moment that cannot be
+        changed."""
+        async with self.layers() as (sender, receiver):
+            before = sender.statistics()
+            expect(not inspect.isawaitable(before), "expected statistics() to be no coroutine")
+            await sender.send(await receiver.new_channel(), {"n": 1})
+            expect_equal(before.sent, 0, "a record of statistics() stays what it was")
+            expect_equal(sender.statistics().sent, 1, "statistics() counts each send")
+
+            async def change() -> None:
+                before.sent = 5
+
+            await expect_error(AttributeError, change, "statistics() returns a frozen record")
+
+    @layer_test("statistics")
+    async def test_sends_are_counted_by_their_end(self) -> None:
+        """*Beyond the specification*: each send is counted as accepted or, by reason, as refused."""
+        async with self.layers() as (sender, receiver):
+            channel = await receiver.new_channel()
+            for message in numbered(3):
+                await sender.send(channel, message)
+            expected = 3
+            if self.features.message_types:
+                await expect_error(TypeError, lambda: sender.send(channel, {"n": {1}}), "a set is refused")
+                expect_equal(sender.statistics().refused.get("invalid"), 1, "a refused value is counted as invalid")
+                expected += 1
+            if self.features.size_limit:
+                too_large = padded({}, LIMIT + 1)
+                await expect_error(
+                    self.too_large_error(sender), lambda: sender.send(channel, too_large), "it is refused"
+                )
+                expect_equal(sender.statistics().refused.get("too_large"), 1, "it is counted as too_large")
+                expected += 1
+            counts = sender.statistics()
+            expect_equal((counts.sent, counts.accepted), (expected, 3), "sent and accepted")
+            self.expect_balance(sender, receiver)
+
+    @layer_test("statistics", "capacity", "remote_capacity")
+    async def test_full_channels_are_counted(self) -> None:
+        """*Beyond the specification*: a send that raises ChannelFull is counted as refused, with the reason full."""
+        async with self.layers(capacity=2) as (sender, receiver):
+            channel = await receiver.new_channel()
+            for message in numbered(2):
+                await sender.send(channel, message)
+            for _ in range(3):
+                await expect_error(self.full_error(sender), lambda: sender.send(channel, {"n": 9}), "it is full")
+            expect_equal(sender.statistics().refused.get("full"), 3, "three refused sends are counted as full")
+            self.expect_balance(sender, receiver)
+
+    @layer_test("statistics", "capacity=channel", "groups")
+    async def test_dropped_group_messages_are_counted(self) -> None:
+        """*Beyond the specification*: a group message counts once when sent, and once for each member that it reaches
+        or, being full, misses it."""
+        async with self.layers(capacity=2) as (sender, receiver):
+            group, members = self.name("room"), [await receiver.new_channel() for _ in range(3)]
+            for channel in members:
+                await receiver.group_add(group, channel)
+            for message in numbered(5):
+                await sender.group_send(group, message)
+            expect_equal(sender.statistics().accepted, 5, "group_send() counts once, however many members there are")
+            await self.eventually(lambda: receiver.statistics().arrived == 15, "15 arrivals at 3 members are counted")
+            counts = receiver.statistics()
+            expect_equal((counts.unread, sum(counts.dropped.values())), (6, 9), "unread and dropped")
+            expect_equal(counts.dropped.get("full"), 9, "drops for full members are counted as full")
+            self.expect_balance(sender, receiver)
+
+    @layer_test("statistics")
+    async def test_unread_is_what_can_be_received(self) -> None:
+        """*Beyond the specification*: unread is the number of messages that receive() can still return."""
+        async with self.layers() as (sender, receiver):
+            channels = [await receiver.new_channel() for _ in range(3)]
+            for n, channel in enumerate(channels):
+                for message in numbered(n + 1):
+                    await sender.send(channel, message)
+            await self.eventually(lambda: receiver.statistics().unread == 6, "unread is 6 after 6 messages")
+            left = 6
+            for n, channel in enumerate(channels):
+                for _ in range(n + 1):
+                    await self.take(receiver, channel)
+                    left -= 1
+                    counts = receiver.statistics()
+                    expect_equal((counts.unread, counts.delivered), (left, 6 - left), "unread and delivered")
+            self.expect_balance(sender, receiver)
+
+    @layer_test("statistics", "expiry")
+    async def test_expired_messages_are_not_unread(self) -> None:
+        """*Beyond the specification*: what has expired is counted as dropped, with the reason expired."""
+        expiry = 0.1 if self.features.sub_second_expiry else 1
+        async with self.layers(expiry=expiry) as (sender, receiver):
+            channel = await receiver.new_channel()
+            for message in numbered(3):
+                await sender.send(channel, message)
+            rule = "expired messages are counted as dropped, and not as unread"
+            await self.eventually(lambda: receiver.statistics().dropped.get("expired") == 3, rule)
+            expect_equal(receiver.statistics().unread, 0, rule)
+            self.expect_balance(sender, receiver)
+
+    @layer_test("statistics", "capacity=channel", "groups")
+    async def test_memory_is_bounded(self) -> None:
+        """*Capacity*: however much is sent to channels that nobody reads, unread stays within their capacities."""
+        async with self.layers(capacity=4) as (sender, receiver):
+            group, channels = self.name("room"), [await receiver.new_channel() for _ in range(5)]
+            for channel in channels:
+                await receiver.group_add(group, channel)
+            for n in range(60):
+                await sender.group_send(group, {"n": n})
+                try:
+                    await sender.send(channels[n % 5], {"n": n})
+                except self.full_error(sender):
+                    pass
+                unread = receiver.statistics().unread
+                expect(unread <= 20, f"expected at most 20 unread messages in 5 channels of capacity 4, got {unread}")
+            await self.eventually(lambda: receiver.statistics().unread == 20, "5 channels of capacity 4 are full")
+            self.expect_balance(sender, receiver)
+
+    @layer_test("statistics", "capacity")
+    async def test_the_counts_add_up_at_every_moment(self) -> None:
+        """*Beyond the specification*: after each step of a random workload, both equations hold."""
+        choose = random.Random(4)  # noqa: S311 - the same every time
+        has = {name: await self.why_not(name) is None for name in ("groups", "flush", "discard_channel")}
+        verbs = ["send"] * 4 + ["receive", "cancel", "refuse"]
+        verbs += ["group_add", "group_discard", "group_send"] * has["groups"]
+        verbs += ["flush"] * has["flush"] + ["discard"] * has["discard_channel"]
+        async with self.layers(capacity=3) as (sender, receiver):
+            channels = [await receiver.new_channel() for _ in range(3)]
+            groups = [self.name("room") for _ in range(2)]
+            for n in range(400):
+                where = (choose.choice(groups), choose.choice(channels))
+                await self.step(choose.choice(verbs), (sender, receiver), where, n)
+                self.expect_balance(sender, receiver)
+
+    async def step(self, verb: str, layers: tuple[Any, Any], where: tuple[str, str], n: int) -> None:
+        """One step of the workload."""
+        (sender, receiver), (group, channel) = layers, where
+        if verb in ("group_add", "group_discard"):
+            await getattr(receiver, verb)(group, channel)
+        elif verb == "group_send":
+            await sender.group_send(group, {"n": n})
+        elif verb == "flush":
+            await sender.flush()
+        elif verb == "discard":
+            await receiver.discard_channel(channel)
+        elif verb in ("receive", "cancel"):
+            task = self.start(receiver.receive(channel))
+            await self.turns(3 if verb == "receive" else n % 3)
+            task.cancel()
+            await self.within(outcome(task), "a cancelled receive ends")
+        else:
+            try:
+                await sender.send(channel, {"n": n if verb == "send" else {n}})
+            except (TypeError, self.full_error(sender)):
+                pass

@@ -1,0 +1,220 @@
+"""Expiry: of messages that nobody reads, and of memberships that nobody renews.
+
+The tests wait for the clock, as nothing else can end an expiry, and bear with a machine that stands still meanwhile:
+where a test must do something before a moment and could not, it tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .base import LayerTests, layer_test
+from .expect import expect, expect_equal, fail, shown
+
+#: How often a test that could not keep to its own time tries again.
+_TRIES = 8
+
+
+class ExpiryTests(LayerTests):
+    """Expiry"""
+
+    @property
+    def expiry(self) -> float:
+        return 0.2 if self.features.sub_second_expiry else 1
+
+    @property
+    def group_expiry(self) -> float:
+        return 0.2 if self.features.sub_second_group_expiry else 1
+
+    def beyond(self, expiry: float) -> float:
+        """A time after which what expires in ``expiry`` seconds is gone: a layer of whole seconds may round up."""
+        return expiry + (0.05 if expiry < 1 else 1.05)
+
+    async def expect_only_new(
+        self, sender: Any, receiver: Any, channel: str, rule: str, prefix: str | None = None
+    ) -> None:
+        """As ``expect_nothing``, with a message that is sent again and again, since it expires soon as well."""
+        waiting = self.start(receiver.receive(prefix or channel))
+        await self.until_received(waiting, lambda: sender.send(channel, {"type": "new"}), rule)
+        if waiting.result() != {"type": "new"}:
+            raise fail(f"{rule}: expected only new messages, got {shown(waiting.result())}")
+
+    async def until_received(self, waiting: asyncio.Task[Any], send: Callable[[], Awaitable[None]], rule: str) -> None:
+        async def received() -> bool:
+            await send()
+            await asyncio.wait({waiting}, timeout=self.expiry / 4)
+            return waiting.done()
+
+        await self.eventually(received, f"{rule}: a message sent afterwards arrives")
+
+    async def in_time(self, attempt: Callable[[], Awaitable[bool]]) -> None:
+        """Repeat an attempt until it says that it could do in time what it had to; it fails by itself."""
+        for _ in range(_TRIES):
+            if await attempt():
+                return
+        raise fail(f"this machine stood still again and again: {_TRIES} attempts came too late to tell anything")
+
+    @layer_test("expiry")
+    async def test_an_expired_message_is_not_delivered(self) -> None:
+        """*Channels*: a message that nobody read for expiry seconds is never delivered."""
+        async with self.layers(expiry=self.expiry) as (sender, receiver):
+            channel = await receiver.new_channel()
+            await sender.send(channel, {"type": "old"})
+            await self.time_passes(self.beyond(self.expiry))
+            await self.expect_only_new(sender, receiver, channel, "an expired message is not delivered")
+
+    @layer_test("expiry", "normal_channels", "waiting")
+    async def test_an_expired_message_of_a_normal_channel_is_not_delivered(self) -> None:
+        """*Channels*: messages on a normal channel expire as well."""
+        async with self.layers(expiry=self.expiry) as (sender, receiver):
+            channel = self.name("jobs")
+            await sender.send(channel, {"type": "old"})
+            await self.time_passes(self.beyond(self.expiry))
+            await self.expect_only_new(sender, receiver, channel, "an expired message is not delivered")
+
+    @layer_test("expiry", "prefix_receive")
+    async def test_an_expired_message_does_not_come_to_the_prefix(self) -> None:
+        """*Channels*: receive("prefix!") does not deliver what has expired."""
+        async with self.layers(expiry=self.expiry) as (sender, receiver):
+            channel = await receiver.new_channel()
+            prefix = channel[: channel.index("!") + 1]
+            await sender.send(channel, {"type": "old"})
+            await self.time_passes(self.beyond(self.expiry))
+            rule = "an expired message does not come to the prefix"
+            await self.expect_only_new(sender, receiver, channel, rule, prefix)
+
+    @layer_test("expiry", "groups")
+    async def test_an_expired_group_message_is_not_delivered(self) -> None:
+        """*Channels*: a group message that a member did not read expires as any other."""
+        async with self.layers(expiry=self.expiry) as (sender, receiver):
+            channel, group = await receiver.new_channel(), self.name("room")
+            await receiver.group_add(group, channel)
+            await sender.group_send(group, {"type": "old"})
+            await self.time_passes(self.beyond(self.expiry))
+            await self.expect_only_new(sender, receiver, channel, "an expired group message is not delivered")
+
+    @layer_test("expiry", "ordered")
+    async def test_a_message_outlives_others_that_expire(self) -> None:
+        """*Channels*: each message has its own time: a later one is delivered when an earlier one has expired."""
+        async with self.layers(expiry=self.expiry) as (sender, receiver):
+
+            async def attempt() -> bool:
+                channel, other = await receiver.new_channel(), await receiver.new_channel()
+                await sender.send(channel, {"n": 1})
+                await self.time_passes(self.beyond(self.expiry) - self.expiry / 2)
+                sent = time.monotonic()
+                await sender.send(channel, {"n": 2})
+                await sender.send(other, {"n": 3})
+                await self.time_passes(self.expiry / 2)
+                both = [self.start(receiver.receive(name)) for name in (channel, other)]
+                await self.turns(1)
+                if time.monotonic() - sent >= self.expiry:
+                    return False
+                rule = "a message that is younger than its expiry is delivered"
+                got = [await self.within(each, rule) for each in both]
+                expect_equal(got, [{"n": 2}, {"n": 3}], rule)
+                return True
+
+            await self.in_time(attempt)
+
+    @layer_test("expiry", "capacity")
+    async def test_expired_messages_do_not_fill_a_channel(self) -> None:
+        """*Capacity*: what has expired takes no room: a channel that was full of it accepts messages again."""
+        async with self.layers(expiry=self.expiry, capacity=2) as (sender, receiver):
+            channel = await receiver.new_channel()
+            writer = sender if self.features.remote_capacity else receiver
+            for n in range(2):
+                await writer.send(channel, {"n": n})
+            await self.time_passes(self.beyond(self.expiry))
+
+            async def accepted() -> bool:
+                try:
+                    await writer.send(channel, {"n": "new"})
+                except self.full_error(writer):
+                    return False
+                return True
+
+            if self.features.shares_between_instances:
+                await self.eventually(accepted, "a channel whose messages have expired takes new ones")
+            else:
+                expect(await accepted(), "expected a channel whose messages have expired to take new ones")
+
+    @layer_test("expiry", "steady_membership", "groups")
+    async def test_a_membership_outlives_expired_messages(self) -> None:
+        """*Persistence*, stricter: a channel stays a member though messages on it expire."""
+        async with self.layers(expiry=self.expiry) as (sender, receiver):
+            channel, group = await receiver.new_channel(), self.name("room")
+            await receiver.group_add(group, channel)
+            await sender.send(channel, {"type": "old"})
+            await self.time_passes(self.beyond(self.expiry))
+            rule = "a channel whose message expired is a member still"
+            waiting = self.start(receiver.receive(channel))
+            await self.until_received(waiting, lambda: sender.group_send(group, {"type": "new"}), rule)
+            expect_equal(waiting.result(), {"type": "new"}, rule)
+
+    @layer_test("group_expiry", "groups")
+    async def test_a_membership_expires(self) -> None:
+        """*Persistence*: a membership ends group_expiry seconds after the latest group_add()."""
+        async with self.layers(group_expiry=self.group_expiry) as (sender, receiver):
+            channel, group = await receiver.new_channel(), self.name("room")
+            await receiver.group_add(group, channel)
+            await self.time_passes(self.beyond(self.group_expiry))
+            await sender.group_send(group, {"n": 1})
+            await self.expect_nothing(sender, receiver, channel, "an expired member gets no group message")
+
+            async def attempt() -> bool:
+                added = time.monotonic()
+                await receiver.group_add(group, channel)
+                await sender.group_send(group, {"n": 2})
+                if time.monotonic() - added >= self.group_expiry:
+                    return False
+                await self.expect_next(receiver, channel, {"n": 2}, "a member that expired can join again")
+                return True
+
+            await self.in_time(attempt)
+
+    @layer_test("group_expiry", "groups")
+    async def test_adding_again_renews_a_membership(self) -> None:
+        """*Persistence*: the time of a membership begins anew with each group_add()."""
+        async with self.layers(group_expiry=self.group_expiry) as (sender, receiver):
+
+            async def attempt() -> bool:
+                channel, group = await receiver.new_channel(), self.name("room")
+                await receiver.group_add(group, channel)
+                await self.time_passes(self.beyond(self.group_expiry) - self.group_expiry / 2)
+                renewed = time.monotonic()
+                await receiver.group_add(group, channel)
+                await self.time_passes(self.group_expiry / 2)
+                await sender.group_send(group, {"n": 1})
+                if time.monotonic() - renewed >= self.group_expiry:
+                    return False
+                await self.expect_next(receiver, channel, {"n": 1}, "a renewed member gets group messages")
+                return True
+
+            await self.in_time(attempt)
+
+    @layer_test("group_expiry", "groups")
+    async def test_memberships_expire_one_by_one(self) -> None:
+        """*Persistence*: one member's expiry ends no other membership, neither of the group nor of the channel."""
+        async with self.layers(group_expiry=self.group_expiry) as (sender, receiver):
+
+            async def attempt() -> bool:
+                old, new = await receiver.new_channel(), await receiver.new_channel()
+                group, other = self.name("room"), self.name("room")
+                await receiver.group_add(group, old)
+                await self.time_passes(self.beyond(self.group_expiry))
+                joined = time.monotonic()
+                await receiver.group_add(group, new)
+                await receiver.group_add(other, old)
+                await sender.group_send(group, {"to": "group"})
+                await sender.group_send(other, {"to": "other"})
+                if time.monotonic() - joined >= self.group_expiry:
+                    return False
+                await self.expect_next(receiver, new, {"to": "group"}, "a member that joined later is one still")
+                await self.expect_next(receiver, old, {"to": "other"}, "each membership has its own time")
+                return True
+
+            await self.in_time(attempt)

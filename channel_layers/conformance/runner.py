@@ -1,0 +1,190 @@
+"""Running the suite on a layer without a test file of one's own: for the command line, and for tables."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .expect import Failure, fail
+from .features import Features
+from .suite import ChannelLayerConformance
+
+#: The parts of the suite, in reading order.
+PARTS = ChannelLayerConformance.__bases__
+
+_TEST_FILE = """\
+from channel_layers.conformance import runner
+
+TestLayer = runner.suite_under_test
+"""
+
+# All that the user's own configuration, found in the working directory, could change is said here.
+_CONFIGURATION = """\
+[pytest]
+asyncio_mode = strict
+asyncio_default_fixture_loop_scope = function
+filterwarnings = default
+"""
+
+#: Times the deadline of one step that a test may take before it is interrupted, even if it blocks its event loop.
+_INTERRUPT_AFTER = 12
+
+#: The class that the test file takes from here, while :func:`run` runs.
+suite_under_test: type[ChannelLayerConformance] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one test, or of one case of it."""
+
+    part: str
+    test: str
+    case: str
+    rule: str
+    outcome: str  #: ``passed``, ``failed`` or ``skipped``
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.test}[{self.case}]" if self.case else self.test
+
+
+class Unusable(Exception):  # noqa: N818 - it says what the request is
+    """The tests could not be run as they were asked for; the text says why."""
+
+
+def run(
+    factory: Callable[..., Any], features: Features, select: str = "", report: Callable[[Result], None] = lambda _: None
+) -> list[Result]:
+    """Run the suite on the layers that a factory makes.
+
+    :param factory: takes the options of a layer, and returns one; may be a coroutine function.
+    :param select: which tests, as for the option ``-k`` of pytest.
+    :param report: called with each result as it comes.
+    :raises Unusable: if no test matches, or pytest itself fails.
+    """
+    global suite_under_test  # noqa: PLW0603 - pytest imports the test file, which can only look here
+    body = {"features": features, "make_layer": lambda _, **options: factory(**options)}
+    suite_under_test = type("TestLayer", (ChannelLayerConformance,), body)
+    recorder = _Recorder(_INTERRUPT_AFTER * features.deadline, report)
+    output = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, _undisturbed():
+        file, configuration = Path(folder, "test_layer.py"), Path(folder, "pytest.ini")
+        file.write_text(_TEST_FILE)
+        configuration.write_text(_CONFIGURATION)
+        arguments = [str(file), "-c", str(configuration), "--rootdir", folder, "--noconftest", "-q"]
+        arguments += ["-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin", "-k", select]
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            status = pytest.main(arguments, plugins=[recorder])
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise Unusable(f"no test matches {select!r}")
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise Unusable(f"pytest ended with status {int(status)}:\n{output.getvalue()}")
+    return recorder.results
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep options and plugins out that the environment would give to pytest."""
+    names = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+class _Recorder:
+    """A plugin that keeps the results, in the order of the parts, and interrupts what hangs."""
+
+    def __init__(self, limit: float, report: Callable[[Result], None]) -> None:
+        self.limit = limit
+        self.report = report
+        self.results: list[Result] = []
+        self._items: dict[str, pytest.Function] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Function]) -> None:
+        items.sort(key=lambda item: PARTS.index(_part_of(item)))
+        self._items = {item.nodeid: item for item in items}
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, Any, None]:
+        with _alarm(self.limit):
+            yield
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call" and report.passed:
+            return
+        item = self._items[report.nodeid]
+        reason = ""
+        if report.skipped and isinstance(report.longrepr, tuple):
+            reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        elif report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = _without_class(str(getattr(crash, "message", report.longreprtext)))
+        result = Result(
+            part=_title(_part_of(item)),
+            test=item.originalname,
+            case=item.callspec.id if hasattr(item, "callspec") else "",
+            rule=" ".join((inspect.getdoc(item.function) or "").split()),
+            outcome=report.outcome,
+            reason=reason,
+        )
+        self.results.append(result)
+        self.report(result)
+
+
+def _part_of(item: pytest.Function) -> type:
+    return next(part for part in PARTS if item.originalname in vars(part))
+
+
+def _without_class(message: str) -> str:
+    return message.removeprefix(f"{Failure.__module__}.").removeprefix(f"{Failure.__name__}: ")
+
+
+def _title(part: type) -> str:
+    return (part.__doc__ or part.__name__).strip()
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Interrupt what blocks the whole thread; only a signal can."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise fail(f"expected the test to end within {seconds:g} s; it blocks the event loop")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def as_json(results: list[Result], layer: str, features: Features, versions: dict[str, str]) -> dict[str, Any]:
+    """All that is known of a run, as JSON can hold it."""
+    return {
+        "layer": layer,
+        "versions": versions,
+        "features": asdict(features),
+        "results": [asdict(result) for result in results],
+    }

@@ -1,0 +1,161 @@
+"""The page of the documentation that shows which layer keeps which rule: ``python -m channel_layers.conformance.table``.
+
+Each layer runs in a process of its own, through the command line. To add one, add an entry to :data:`LAYERS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: Seconds that the whole suite may take on one layer.
+_TIME_LIMIT = 900
+
+#: What the specification does not ask for, and only the layers of this package promise.
+_ONLY_OURS = {
+    "owned_channels": False,
+    "discard_channel": False,
+    "plain_types": False,
+    "message_paths": False,
+    "steady_membership": False,
+    "sub_second_group_expiry": False,
+    "closing": False,
+    "statistics": False,
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A column of the table."""
+
+    title: str
+    path: str
+    distribution: str  #: whose version is shown
+    features: dict[str, Any]
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+LAYERS = (
+    Layer(
+        title="channel_layers, in memory",
+        path="channel_layers.memory.InMemoryChannelLayer",
+        distribution="channel_layers",
+        features={"cross_process": False},
+    ),
+    Layer(
+        title="Channels, in memory",
+        path="channels.layers.InMemoryChannelLayer",
+        distribution="channels",
+        features={"cross_process": False, "deadline": 2.0, **_ONLY_OURS},
+    ),
+)
+
+_INTRODUCTION = """\
+.. Written by ``python -m channel_layers.conformance.table``; do not edit.
+
+===========================
+Conformance, layer by layer
+===========================
+
+Every rule of the :ref:`conformance suite <conformance-rules>`, held against each layer. A rule *passes* if all its
+cases do. *Not claimed* means that the layer does not say that it keeps the rule, and was not asked: most of these are
+not in the specification. What is in italics is the heading of the specification that the rule stands under.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the suite on every layer and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m channel_layers.conformance.table", description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="the page to write, in reStructuredText")
+    options = parser.parse_args(arguments)
+    runs = []
+    for layer in LAYERS:
+        sys.stderr.write(f"running the suite on {layer.path} ...\n")
+        runs.append(run(layer))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(page(LAYERS, runs))
+    return 0
+
+
+def run(layer: Layer) -> dict[str, Any]:
+    """What the command line writes to its JSON file about a layer."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder, "results.json")
+        command = [sys.executable, "-m", "channel_layers", "conformance", layer.path, "--json", str(results)]
+        command += ["--config", json.dumps(layer.config), "--features", json.dumps(layer.features)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False)  # noqa: S603
+        if ended.returncode not in (0, 1):
+            raise SystemExit(f"the suite could not run on {layer.path}:\n{ended.stderr}")
+        run: dict[str, Any] = json.loads(results.read_text())
+        return run
+
+
+def page(layers: tuple[Layer, ...], runs: list[dict[str, Any]]) -> str:
+    """The page for these layers and what came of their runs."""
+    lines = [_INTRODUCTION]
+    versions = [_version(layer, run) for layer, run in zip(layers, runs, strict=True)]
+    titles = [f"{layer.title}, {version}" for layer, version in zip(layers, versions, strict=True)]
+    lines += [f"Run on Python {runs[0]['versions']['Python']}.", ""]
+    parts = list(dict.fromkeys(result["part"] for result in runs[0]["results"]))
+    rows = [[part, *(_summary([r for r in run["results"] if r["part"] == part]) for run in runs)] for part in parts]
+    lines += _list_table("Rules that pass, of those claimed", ["Part", *titles], rows, "40 " + "30 " * len(layers))
+    for part in parts:
+        lines += [part, "=" * len(part), ""]
+        lines += _list_table(
+            "", ["Rule", *(layer.title for layer in layers)], list(_rows(part, runs)), "60 " + "20 " * len(layers)
+        )
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _rows(part: str, runs: list[dict[str, Any]]) -> Iterator[list[str]]:
+    rules = {result["test"]: result["rule"] for result in runs[0]["results"] if result["part"] == part}
+    for test, rule in rules.items():
+        cells = [_verdict([r for r in run["results"] if r["test"] == test]) for run in runs]
+        yield [f"{rule}\n\n``{test}``", *cells]
+
+
+def _verdict(cases: list[dict[str, Any]]) -> str:
+    """One word for all cases of a rule, and how many fail if not all do."""
+    asked = [case for case in cases if case["outcome"] != "skipped"]
+    failed = [case for case in asked if case["outcome"] == "failed"]
+    if not asked:
+        return "not claimed"
+    if not failed:
+        return "passes"
+    return "**fails**" if len(asked) == 1 else f"**fails** ({len(failed)} of {len(asked)} cases)"
+
+
+def _summary(results: list[dict[str, Any]]) -> str:
+    """How many rules pass, of those that are claimed."""
+    verdicts = [
+        _verdict([result for result in results if result["test"] == test])
+        for test in dict.fromkeys(result["test"] for result in results)
+    ]
+    claimed = [verdict for verdict in verdicts if verdict != "not claimed"]
+    return f"{claimed.count('passes')} of {len(claimed)}" if claimed else "not claimed"
+
+
+def _version(layer: Layer, run: dict[str, Any]) -> str:
+    versions = run["versions"]
+    return str(versions.get(layer.distribution, "version unknown"))
+
+
+def _list_table(title: str, header: list[str], rows: list[list[str]], widths: str) -> list[str]:
+    lines = [f".. list-table:: {title}".rstrip(), "   :header-rows: 1", f"   :widths: {widths.strip()}", ""]
+    for row in [header, *rows]:
+        for n, cell in enumerate(row):
+            first, *others = cell.split("\n")
+            lines.append(f"   {'* -' if n == 0 else '  -'} {first}")
+            lines += [f"       {line}" if line else "" for line in others]
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
