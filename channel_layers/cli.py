@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import json
 import platform
 import sys
@@ -82,7 +83,7 @@ def _conformance(options: argparse.Namespace) -> int:
     _print_details(results)
     if options.json:
         facts = runner.as_json(results, options.layer, features, _versions(options.layer))
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+        options.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     outcomes = Counter(result.outcome for result in results)
     print(f"\nIn all: {_counted(outcomes)}")
     return 0 if outcomes["passed"] and not outcomes["failed"] else 1
@@ -118,6 +119,7 @@ def _layer_factory(path: str, config: dict[str, Any]) -> Callable[..., Any]:
 
     async def try_it() -> None:
         layer = make()
+        layer = await layer if inspect.isawaitable(layer) else layer
         if callable(getattr(layer, "close", None)):
             await layer.close()
 

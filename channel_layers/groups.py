@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection
 
 #: Groups that one ``add`` looks at, at the most, to drop memberships that have expired.
 _SWEEP_STEPS = 4
@@ -48,7 +48,7 @@ class Groups:
         for group in tuple(self._groups_of.get(channel, ())):
             self.discard(group, channel)
 
-    def members(self, group: str) -> Iterable[str]:
+    def members(self, group: str) -> Collection[str]:
         """The channels that are members now. Valid until the table changes."""
         self._expire(group, time.monotonic())
         return self._members.get(group, ())

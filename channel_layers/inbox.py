@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from .exceptions import LayerClosed
@@ -20,9 +20,6 @@ from .waiters import Waiters
 
 #: Queues that one operation looks at, at the most, to drop what has expired there: no send pays for all of them.
 _SWEEP_STEPS = 8
-
-#: Prefixes that are remembered although nobody waits there.
-_IDLE_PREFIXES = 1000
 
 #: Empty queues that are kept, since a channel that was just used is likely to be used again.
 _PARKED_QUEUES = 256
@@ -36,7 +33,7 @@ class ChannelQueue:
 
     __slots__ = ("capacity", "items", "name", "parked", "prefix", "scheduled", "waiters")
 
-    def __init__(self, name: str, capacity: int, prefix: PrefixIndex | None) -> None:
+    def __init__(self, name: str, capacity: int, prefix: Prefix | None) -> None:
         self.name = name
         self.capacity = capacity
         self.prefix = prefix
@@ -49,17 +46,26 @@ class ChannelQueue:
         return self if self.items else None
 
 
-class PrefixIndex:
-    """The unread messages of all channels under one ``prefix!``, in order of arrival: number -> queue."""
+class Prefix:
+    """The queues of all channels under one ``prefix!``, and those who wait for a message on any of them."""
 
-    __slots__ = ("arrivals", "waiters")
+    __slots__ = ("arrivals", "name", "queues", "waiters")
 
-    def __init__(self) -> None:
-        self.arrivals: OrderedDict[int, ChannelQueue] = OrderedDict()
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.queues: set[ChannelQueue] = set()
         self.waiters = Waiters()
+        # Unread messages in order of arrival, number -> queue. Kept from the first receive on this prefix on: most
+        # prefixes are never received on, and pay nothing for the order.
+        self.arrivals: OrderedDict[int, ChannelQueue] | None = None
+
+    def keep_order(self) -> None:
+        if self.arrivals is None:
+            unread = sorted((number, queue) for queue in self.queues for _, number, _ in queue.items)
+            self.arrivals = OrderedDict(unread)
 
     def oldest(self) -> ChannelQueue | None:
-        return next(iter(self.arrivals.values()), None)
+        return next(iter(self.arrivals.values()), None) if self.arrivals else None
 
 
 class Inbox:
@@ -68,7 +74,8 @@ class Inbox:
     Drops are only noted under the lock; who releases it writes them to the log (``drops.write()``).
 
     :param expiry: seconds after which an unread message is dropped.
-    :param capacity_of: gives the capacity of a channel by its name.
+    :param capacity_of: gives the capacity of a channel by its name. It is called under the lock, so it must not call
+        the layer.
     """
 
     def __init__(self, expiry: float, capacity_of: Callable[[str], int]) -> None:
@@ -80,14 +87,14 @@ class Inbox:
         self.dropped: Counter[str] = Counter()
         self.drops = DropLog()
         self._queues: dict[str, ChannelQueue] = {}
-        self._prefixes: dict[str, PrefixIndex] = {}
+        self._prefixes: dict[str, Prefix] = {}
         self._parked: deque[ChannelQueue] = deque()
         # When to look at a queue for expired messages: one entry for each queue that holds any, earliest first.
         self._due: OrderedDict[ChannelQueue, float] = OrderedDict()
         self._next_due = math.inf
         self._times_closed = 0
-        # Waits whose coroutine was thrown away. That can happen in the garbage collector, while this very thread holds
-        # the lock; so they are only noted, and removed by the next operation.
+        # Waits whose coroutine was thrown away while the lock was held, perhaps by this very thread: the garbage
+        # collector may run anywhere. They are removed by the next operation.
         self._abandoned: deque[tuple[str, asyncio.Future[None]]] = deque()
 
     # Arrival
@@ -105,20 +112,21 @@ class Inbox:
         self._append(queue, payload, now)
         return True
 
-    def put_each(self, channels: Iterable[str], payload: Any) -> None:
+    def put_each(self, channels: Collection[str], payload: Any) -> None:
         """Append one group message to each of the channels; a full one drops it, and counts the drop."""
         now = time.monotonic()
         if now >= self._next_due or self._abandoned:
-            self._tidy(now)
+            self._tidy(now, _SWEEP_STEPS + 2 * len(channels))
         for channel in channels:
-            queue = self._queues.get(channel)
-            if queue is None:
-                queue = self._open(channel)
-            elif len(queue.items) >= queue.capacity and not self._make_room(queue, now):
+            if channel not in self._queues:
+                self._open(channel)  # all of them first: what a user's get_capacity() raises, it raises before any send
+        for channel in channels:
+            queue = self._queues.get(channel) or self._open(channel)
+            if len(queue.items) >= queue.capacity and not self._make_room(queue, now):
                 self.arrived += 1
                 self._drop("full", channel)
-                continue
-            self._append(queue, payload, now)
+            else:
+                self._append(queue, payload, now)
 
     def _append(self, queue: ChannelQueue, payload: Any, now: float) -> None:
         self.arrived = number = self.arrived + 1
@@ -129,7 +137,7 @@ class Inbox:
         if queue.waiters.by_loop:
             queue.waiters.wake()
         prefix = queue.prefix
-        if prefix is not None:
+        if prefix is not None and prefix.arrivals is not None:
             prefix.arrivals[number] = queue
             if prefix.waiters.by_loop:
                 prefix.waiters.wake()
@@ -156,7 +164,8 @@ class Inbox:
                     raise LayerClosed(f"the layer was closed while receive({channel!r}) waited")
                 payload = self.claim(channel)
                 if payload is None:
-                    future = self._source(channel).waiters.add(first=woken)
+                    source = self._source(channel)
+                    future = source.waiters.add(at_front=woken)
             if self.drops.unwritten:
                 self.drops.write()
             if payload is not None:
@@ -164,7 +173,11 @@ class Inbox:
             try:
                 await future
             except GeneratorExit:
-                self._abandoned.append((channel, future))
+                if self.lock.acquire(blocking=False):
+                    self._leave(channel, future)
+                    self.lock.release()
+                else:
+                    self._abandoned.append((channel, future))
                 raise
             except BaseException:
                 with self.lock:
@@ -173,30 +186,38 @@ class Inbox:
             woken = True
 
     def claim(self, channel: str) -> Any:
+        """Take the oldest message that has arrived for a channel or a ``prefix!``; None if there is none."""
+        now = time.monotonic()
+        if now >= self._next_due or self._abandoned:
+            self._tidy(now)
         while True:
             queue = self._queues.get(channel) if channel[-1] != "!" else self._source(channel).oldest()
             if queue is None or not queue.items:
                 return None
             deadline, number, payload = queue.items.popleft()
-            if queue.prefix is not None:
+            if queue.prefix is not None and queue.prefix.arrivals is not None:
                 del queue.prefix.arrivals[number]
             if not queue.parked and not queue.items:
                 self._park(queue)
-            if deadline > time.monotonic():
+            if deadline > now:
                 self.delivered += 1
                 return payload
             self._drop("expired", queue.name)
 
-    def _source(self, channel: str) -> ChannelQueue | PrefixIndex:
-        if channel[-1] == "!":
-            return self._prefixes.get(channel) or self._open_prefix(channel)
-        return self._queues.get(channel) or self._open(channel)
+    def _source(self, channel: str) -> ChannelQueue | Prefix:
+        if channel[-1] != "!":
+            return self._queues.get(channel) or self._open(channel)
+        prefix = self._prefix(channel)
+        prefix.keep_order()
+        return prefix
 
     def _leave(self, channel: str, future: asyncio.Future[None]) -> None:
         source = self._source(channel)
         if not source.waiters.remove(future) and source.oldest() is not None:
             source.waiters.wake()  # it was woken for a message that it will not take: let the next one look
-        if isinstance(source, ChannelQueue) and not source.items and not source.parked:
+        if isinstance(source, Prefix):
+            self._forget_if_unused(source)
+        elif not source.items and not source.parked:
             self._park(source)
 
     # Removal
@@ -218,8 +239,8 @@ class Inbox:
         self.clear("closed")
         for queue in self._queues.values():
             queue.waiters.wake_all()
-        for index in self._prefixes.values():
-            index.waiters.wake_all()
+        for prefix in self._prefixes.values():
+            prefix.waiters.wake_all()
         self._queues.clear()
         self._prefixes.clear()
         self._parked.clear()
@@ -244,7 +265,7 @@ class Inbox:
     def _remove_oldest(self, queue: ChannelQueue, count: int) -> None:
         for _ in range(count):
             _, number, _ = queue.items.popleft()
-            if queue.prefix is not None:
+            if queue.prefix is not None and queue.prefix.arrivals is not None:
                 del queue.prefix.arrivals[number]
         if not queue.items and not queue.parked:
             self._park(queue)
@@ -265,10 +286,10 @@ class Inbox:
             queue.scheduled = False
             del self._due[queue]
 
-    def _tidy(self, now: float) -> None:
+    def _tidy(self, now: float, steps: int = _SWEEP_STEPS) -> None:
         while self._abandoned:
             self._leave(*self._abandoned.popleft())
-        for _ in range(_SWEEP_STEPS):
+        for _ in range(steps):
             queue, self._next_due = next(iter(self._due.items()), (None, math.inf))
             if queue is None or self._next_due > now:
                 return
@@ -280,10 +301,19 @@ class Inbox:
     # Queues come and go with what they hold
 
     def _open(self, channel: str) -> ChannelQueue:
+        capacity = self.capacity_of(channel)
         remote, mark, _ = channel.partition("!")
-        prefix = self._prefixes.get(remote + mark) if mark and self._prefixes else None
-        queue = self._queues[channel] = ChannelQueue(channel, self.capacity_of(channel), prefix)
+        prefix = self._prefix(remote + mark) if mark else None
+        queue = self._queues[channel] = ChannelQueue(channel, capacity, prefix)
+        if prefix is not None:
+            prefix.queues.add(queue)
         return queue
+
+    def _prefix(self, name: str) -> Prefix:
+        prefix = self._prefixes.get(name)
+        if prefix is None:
+            prefix = self._prefixes[name] = Prefix(name)
+        return prefix
 
     def _park(self, queue: ChannelQueue) -> None:
         """Keep an empty queue until enough others have become empty after it."""
@@ -294,16 +324,16 @@ class Inbox:
             oldest.parked = False
             if not oldest.items:
                 self._unschedule(oldest)
-                if not oldest.waiters.by_loop and self._queues.get(oldest.name) is oldest:
-                    del self._queues[oldest.name]
+                if not oldest.waiters.by_loop:
+                    self._forget(oldest)
 
-    def _open_prefix(self, prefix: str) -> PrefixIndex:
-        if len(self._prefixes) >= _IDLE_PREFIXES:
-            used = {name: it for name, it in self._prefixes.items() if it.arrivals or it.waiters.by_loop}
-            self._prefixes = used
-        index = self._prefixes[prefix] = PrefixIndex()
-        below = [queue for queue in self._queues.values() if queue.name.startswith(prefix)]
-        for queue in below:
-            queue.prefix = index
-        index.arrivals.update(sorted((number, queue) for queue in below for _, number, _ in queue.items))
-        return index
+    def _forget(self, queue: ChannelQueue) -> None:
+        if self._queues.get(queue.name) is queue:
+            del self._queues[queue.name]
+        if queue.prefix is not None:
+            queue.prefix.queues.discard(queue)
+            self._forget_if_unused(queue.prefix)
+
+    def _forget_if_unused(self, prefix: Prefix) -> None:
+        if not prefix.queues and not prefix.waiters.by_loop and self._prefixes.get(prefix.name) is prefix:
+            del self._prefixes[prefix.name]

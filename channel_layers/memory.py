@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Awaitable, Coroutine
+from typing import Any, NamedTuple
 
 from .exceptions import ChannelFull
 from .groups import Groups
@@ -35,7 +34,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     :raises InvalidChannelLayerError: naming the option that is unknown or has a bad value.
     """
 
-    extensions: ClassVar[list[str]] = ["groups", "flush"]
+    extensions: list[str] = ["groups", "flush"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -46,9 +45,12 @@ class InMemoryChannelLayer(BaseChannelLayer):
         **unknown: Any,
     ) -> None:
         super().__init__(expiry, capacity, channel_capacity, group_expiry=group_expiry, **unknown)
-        self._after_fork()
+        self._start_empty()
 
     def _after_fork(self) -> None:
+        self._start_empty()
+
+    def _start_empty(self) -> None:
         self._client_id = new_client_id()
         self._inbox = Inbox(self.expiry, self.get_capacity)
         self._groups = Groups(self.group_expiry)
@@ -59,7 +61,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             return payload.message.copy() if payload.flat else fresh_copy(payload.message)
         return payload
 
-    def _send(self, channel: str, payload: Any) -> None:
+    def _send(self, channel: str, payload: Any) -> Awaitable[None] | None:
         inbox = self._inbox
         with inbox.lock:
             accepted = inbox.put(channel, payload)
@@ -67,6 +69,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
             inbox.drops.write()
         if not accepted:
             raise ChannelFull(channel, self.get_capacity(channel))
+        return None
 
     def _claim(self, channel: str) -> Any:
         inbox = self._inbox
@@ -83,9 +86,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         return client_id_of(channel) in (None, self._client_id)
 
     async def _new_channel(self, prefix: str) -> str:
-        name = new_channel_name(prefix, self._client_id)
-        self._admit_channel(name)
-        return name
+        return self._admit_channel(new_channel_name(prefix, self._client_id))
 
     async def _discard_channel(self, channel: str) -> None:
         with self._inbox.lock:
@@ -100,12 +101,15 @@ class InMemoryChannelLayer(BaseChannelLayer):
         with self._inbox.lock:
             self._groups.discard(group, channel)
 
-    def _group_send(self, group: str, payload: Any) -> None:
+    def _group_send(self, group: str, payload: Any) -> Awaitable[None] | None:
         inbox = self._inbox
+        if type(payload) is dict:  # a subclass may encode to bytes, which anybody may share
+            payload = _Shared(payload, is_flat(payload))
         with inbox.lock:
-            inbox.put_each(self._groups.members(group), _Shared(payload, is_flat(payload)))
+            inbox.put_each(self._groups.members(group), payload)
         if inbox.drops.unwritten:
             inbox.drops.write()
+        return None
 
     async def _flush(self) -> None:
         with self._inbox.lock:
@@ -125,7 +129,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
                 **self._sent.read(),
                 arrived=inbox.arrived,
                 delivered=inbox.delivered,
-                dropped=MappingProxyType(dict(inbox.dropped)),
+                dropped=dict(inbox.dropped),
                 unread=unread,
             )
         if inbox.drops.unwritten:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
+import reprlib
+from collections import OrderedDict
 from typing import Any
 
 from .exceptions import InvalidMessage, MessageTooLarge
@@ -41,7 +43,8 @@ class _Fault(Exception):  # noqa: N818 - it never leaves this module
         if self.of_key:
             self.of_key = False
         else:
-            self.steps.append(f"[{json.dumps(key, ensure_ascii=False)}]")
+            shown = f"{key[:57]}..." if isinstance(key, str) and len(key) > 60 else key
+            self.steps.append(f"[{json.dumps(shown, ensure_ascii=False)}]")
 
     def as_invalid_message(self) -> InvalidMessage:
         return InvalidMessage("message" + "".join(reversed(self.steps)), self.problem)
@@ -54,27 +57,30 @@ def plain_copy(message: Any) -> dict[str, Any]:
     :raises MessageTooLarge: for more than ``MESSAGE_LIMIT`` bytes as compact JSON.
     """
     copy: dict[str, Any]
-    if message.__class__ is dict:
+    # Here and below it is type() that decides, not isinstance(): lazy objects and mocks lie about their __class__.
+    if type(message) is dict:
         # The usual message, a few strings and numbers, is checked without a call for each value.
         copy = message.copy()
         characters = 0
         for key, value in copy.items():
-            kind = value.__class__
-            if key.__class__ is str is kind and key.isascii() and value.isascii():
+            kind = type(value)
+            if type(key) is str is kind and key.isascii() and value.isascii():
                 characters += len(key) + len(value)
-            elif kind is int and _INT_MIN <= value <= _INT_MAX and key.__class__ is str and key.isascii():
+            elif kind is int and _INT_MIN <= value <= _INT_MAX and type(key) is str and key.isascii():
                 characters += len(key)
             else:
                 break
         else:
             if _PER_CHARACTER * characters + _PER_ENTRY * len(copy) <= MESSAGE_LIMIT:
                 return copy
-    elif not isinstance(message, dict):
+    elif not issubclass(type(message), dict):
         raise InvalidMessage("message", f"{type(message).__name__} is not a dict")
     try:
         copy, bound = _copy_dict(message, 1, 0)
     except _Fault as fault:
         raise fault.as_invalid_message() from None
+    if bound > _SURELY_TOO_LARGE:
+        raise MessageTooLarge(None, MESSAGE_LIMIT)
     if bound > MESSAGE_LIMIT:
         size = json_size(copy)
         if size > MESSAGE_LIMIT:
@@ -84,7 +90,7 @@ def plain_copy(message: Any) -> dict[str, Any]:
 
 def is_flat(message: dict[str, Any]) -> bool:
     """Whether a plain message holds neither dict nor list, so that ``dict.copy`` copies it whole."""
-    return not any(value.__class__ is dict or value.__class__ is list for value in message.values())
+    return not any(type(value) is dict or type(value) is list for value in message.values())
 
 
 def fresh_copy(message: dict[str, Any]) -> dict[str, Any]:
@@ -99,9 +105,9 @@ def json_size(message: dict[str, Any]) -> int:
 
 
 def _fresh(value: Any) -> Any:
-    if value.__class__ is dict:
+    if type(value) is dict:
         return {key: _fresh(item) for key, item in value.items()}
-    if value.__class__ is list:
+    if type(value) is list:
         return [_fresh(item) for item in value]
     return value
 
@@ -114,7 +120,7 @@ def _copy_dict(source: dict[Any, Any], depth: int, bound: int) -> tuple[dict[str
     copy: dict[str, Any] = {}
     key: Any = None
     try:
-        for key, value in source.items():
+        for key, value in _items(source):
             plain_key = _plain_key(key)
             bound += _PER_CHARACTER * len(plain_key)
             copy[plain_key], bound = _copy_value(value, depth, bound)
@@ -125,9 +131,9 @@ def _copy_dict(source: dict[Any, Any], depth: int, bound: int) -> tuple[dict[str
 
 
 def _copy_list(source: list[Any] | tuple[Any, ...], depth: int, bound: int) -> tuple[list[Any], int]:
-    copy = []
+    copy: list[Any] = []
     try:
-        for value in source:
+        for value in list.__iter__(source) if isinstance(source, list) else tuple.__iter__(source):
             plain, bound = _copy_value(value, depth, bound)
             copy.append(plain)
     except _Fault as fault:
@@ -138,48 +144,53 @@ def _copy_list(source: list[Any] | tuple[Any, ...], depth: int, bound: int) -> t
 
 def _copy_value(value: Any, depth: int, bound: int) -> tuple[Any, int]:
     """Any value: subclasses of the allowed types become the plain type, everything else is a fault."""
+    kind = type(value)
     plain: Any
-    if value is None or isinstance(value, bool):
+    if value is None or kind is bool:
         plain = value
-    elif isinstance(value, str):
-        _require_encodable(value)
+    elif issubclass(kind, str):
         plain = str.__str__(value)
+        _require_encodable(plain)
         bound += _PER_CHARACTER * len(plain)
-    elif isinstance(value, int):
-        if not _INT_MIN <= value <= _INT_MAX:
-            raise _Fault("int outside the signed 64-bit range")
+    elif issubclass(kind, int):
         plain = int.__int__(value)
-    elif isinstance(value, float):
+        if not _INT_MIN <= plain <= _INT_MAX:
+            raise _Fault("int outside the signed 64-bit range")
+    elif issubclass(kind, float):
         plain = float.__float__(value)
-    elif isinstance(value, (bytes, bytearray)):
+    elif issubclass(kind, (bytes, bytearray)):
         plain = bytes(memoryview(value))
         bound += 4 * len(plain) // 3
-    elif isinstance(value, (dict, list, tuple)):
+    elif issubclass(kind, (dict, list, tuple)):
         if depth >= MAX_DEPTH:
             raise _Fault(f"nested deeper than {MAX_DEPTH} levels")
         if bound > _SURELY_TOO_LARGE:  # a few lists that share their items can hold an exponential number of values
             raise MessageTooLarge(None, MESSAGE_LIMIT)
-        if isinstance(value, dict):
-            plain, bound = _copy_dict(value, depth + 1, bound)
-        else:
-            plain, bound = _copy_list(value, depth + 1, bound)
+        copy_container: Any = _copy_dict if issubclass(kind, dict) else _copy_list
+        plain, bound = copy_container(value, depth + 1, bound)
     else:
-        raise _Fault(f"{type(value).__name__} cannot be sent; {_ALLOWED}")
+        raise _Fault(f"{kind.__name__} cannot be sent; {_ALLOWED}")
     return plain, bound
 
 
+def _items(source: dict[Any, Any]) -> Any:
+    """The items as they are stored, whatever a subclass made of ``items()``; an OrderedDict in its own order."""
+    return OrderedDict.items(source) if isinstance(source, OrderedDict) else dict.items(source)
+
+
 def _plain_key(key: Any) -> str:
-    if not isinstance(key, str):
-        raise _Fault(f"key {key!r} is {type(key).__name__}; keys must be str", of_key=True)
+    if not issubclass(type(key), str):
+        raise _Fault(f"key {reprlib.repr(key)} is {type(key).__name__}; keys must be str", of_key=True)
+    plain = str.__str__(key)
     try:
-        _require_encodable(key)
+        _require_encodable(plain)
     except _Fault as fault:
-        raise _Fault(f"key {key!r}: {fault.problem}", of_key=True) from None
-    return str.__str__(key)
+        raise _Fault(f"key {reprlib.repr(plain)}: {fault.problem}", of_key=True) from None
+    return plain
 
 
 def _require_encodable(text: str) -> None:
     try:
-        str.encode(text)
+        text.encode()
     except UnicodeEncodeError as error:
         raise _Fault(f"str with a lone surrogate at index {error.start}, which UTF-8 cannot encode") from None

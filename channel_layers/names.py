@@ -23,8 +23,15 @@ def new_client_id() -> str:
 
 
 def new_channel_name(prefix: str, client_id: str) -> str:
-    """A fresh process-specific name, ``<prefix>.<client id>!<unique>``, whose last part cannot be guessed."""
-    return f"{prefix}.{client_id}!{secrets.token_hex(8)}"
+    """A fresh process-specific name, ``<prefix>.<client id>!<unique>``, whose last part cannot be guessed.
+
+    :raises TypeError: for a prefix that leaves too little room for the rest.
+    """
+    name = f"{prefix}.{client_id}!{secrets.token_hex(8)}"
+    if len(name) > NameRules.MAX_NAME_LENGTH:
+        longest = NameRules.MAX_NAME_LENGTH - (len(name) - len(prefix))
+        raise TypeError(f"The prefix of a channel must have at most {longest} characters. Got {prefix!r}.")
+    return name
 
 
 def client_id_of(channel: str) -> str | None:
@@ -34,7 +41,11 @@ def client_id_of(channel: str) -> str | None:
 
 
 class NameRules:
-    """The rules for names, as methods and attributes that subclasses of Channels' base class know."""
+    """The rules for names, as methods and attributes that subclasses of Channels' base class know.
+
+    A verb asks ``require_valid_channel_name`` and ``require_valid_group_name`` once for each name, and remembers the
+    names that passed.
+    """
 
     #: Longest permitted name, in characters.
     MAX_NAME_LENGTH = 100
@@ -108,39 +119,44 @@ class NameRules:
         self._own_channels: set[str] = set()
         self._valid_groups: set[str] = set()
 
-    def _admit_channel(self, channel: Any) -> None:
-        self.require_valid_channel_name(channel)
-        _remember(self._valid_channels, channel)
+    def _admit_channel(self, channel: Any) -> str:
+        if not self.require_valid_channel_name(channel):
+            raise TypeError(f"{self.invalid_name_error.format('Channel')} Got {reprlib.repr(channel)}.")
+        return _remembered(self._valid_channels, channel)
+
+    def _admit_own_channel(self, channel: Any) -> str:
+        name = self._admit_channel(channel)
+        if not self._may_receive(name):
+            raise ValueError(f"channel {name!r} belongs to another process or layer, which alone may receive on it")
+        return _remembered(self._own_channels, name)
+
+    def _admit_group(self, group: Any) -> str:
+        if not self.require_valid_group_name(group):
+            raise TypeError(f"{self.invalid_name_error.format('Group')} Got {reprlib.repr(group)}.")
+        return _remembered(self._valid_groups, group)
+
+    def _admit_membership(self, group: Any, channel: Any) -> tuple[str, str]:
+        if type(group) is not str or group not in self._valid_groups:
+            group = self._admit_group(group)
+        if type(channel) is not str or channel not in self._valid_channels:
+            channel = self._admit_channel(channel)
+        return group, channel
 
     def _require_prefix(self, prefix: Any) -> None:
         if not self.match_type_and_length(prefix) or not self.group_name_regex.match(prefix):
             raise TypeError(f"{self.invalid_name_error.format('The prefix of a channel')} Got {prefix!r}.")
-
-    def _admit_own_channel(self, channel: Any) -> None:
-        self._admit_channel(channel)
-        if not self._may_receive(channel):
-            raise ValueError(f"channel {channel!r} belongs to another process or layer, which alone may receive on it")
-        _remember(self._own_channels, channel)
-
-    def _admit_group(self, group: Any) -> None:
-        self.require_valid_group_name(group)
-        _remember(self._valid_groups, group)
-
-    def _admit_membership(self, group: Any, channel: Any) -> None:
-        if group.__class__ is not str or group not in self._valid_groups:
-            self._admit_group(group)
-        if channel.__class__ is not str or channel not in self._valid_channels:
-            self._admit_channel(channel)
 
     def _may_receive(self, channel: str) -> bool:
         """Whether a channel may be received on here: it is normal, or specific to this process."""
         return True
 
 
-def _remember(names: set[str], name: str) -> None:
+def _remembered(names: set[str], name: str) -> str:
     if len(names) >= _NAMES_REMEMBERED:
         names.clear()
-    names.add(str.__str__(name))
+    plain = str.__str__(name)  # a subclass of str may hash and compare as it likes
+    names.add(plain)
+    return plain
 
 
 def _warn_renamed(old: str, new: str) -> None:

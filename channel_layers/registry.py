@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Mapping, MutableMapping
 from importlib import import_module
 from typing import Any
@@ -19,10 +18,10 @@ from .exceptions import InvalidChannelLayerError
 _KEYS = ("BACKEND", "CONFIG", "TEST_CONFIG")
 _LAYER_VERBS = ("send", "receive", "new_channel")
 
-_lock = threading.RLock()
+# No lock guards these two: building a layer imports modules, and whoever holds a lock meanwhile can wait for a thread
+# that imports one and asks for a layer. Each step on them is one that threads cannot split.
 _settings: Mapping[str, Any] = {}
 _layers: dict[str, Any] = {}
-_follows_django = False
 
 
 def configure(CHANNEL_LAYERS: Mapping[str, Any]) -> None:  # noqa: N803 - called like the setting
@@ -31,20 +30,21 @@ def configure(CHANNEL_LAYERS: Mapping[str, Any]) -> None:  # noqa: N803 - called
     In a Django project the layers are built at once and given to Channels; prefer the setting there.
 
     :param CHANNEL_LAYERS: a dict from alias to ``{"BACKEND": path, "CONFIG": {...}, "TEST_CONFIG": {...}}``.
-    :raises InvalidChannelLayerError: naming the alias and the key that is wrong.
+    :raises InvalidChannelLayerError: naming the alias and the key that is wrong; nothing has changed then.
     """
     global _settings  # noqa: PLW0603 - one registry a process, as the contract has it
     if not isinstance(CHANNEL_LAYERS, Mapping):
         raise InvalidChannelLayerError(f"CHANNEL_LAYERS must be a dict from alias to layer, not {CHANNEL_LAYERS!r}")
     for alias in CHANNEL_LAYERS:
         _entry(CHANNEL_LAYERS, alias)
-    with _lock:
-        for alias in {**_settings, **_layers}:
-            unregister_channel_layer(alias)
-        _settings = dict(CHANNEL_LAYERS)
-        if _django_settings() is not None:
-            for alias in _settings:
-                register_channel_layer(alias, _build(_settings, alias, "CONFIG"))
+    built = {}
+    if _django_settings() is not None:
+        built = {alias: _build(CHANNEL_LAYERS, alias, "CONFIG") for alias in CHANNEL_LAYERS}
+    layers, _ = _source()
+    for alias in (*_settings, *_layers):
+        layers.pop(alias, None)
+    _settings = dict(CHANNEL_LAYERS)
+    layers.update(built)
 
 
 def get_channel_layer(alias: str = "default") -> Any:
@@ -52,11 +52,11 @@ def get_channel_layer(alias: str = "default") -> Any:
 
     :raises InvalidChannelLayerError: naming alias, path and option if the layer cannot be built.
     """
-    with _lock:
-        layers, settings = _source()
-        if alias not in layers and alias in settings:
-            layers[alias] = _build(settings, alias, "CONFIG")
-        return layers.get(alias)
+    layers, settings = _source()
+    if alias not in layers and alias in settings:
+        built = _build(settings, alias, "CONFIG")
+        return layers.setdefault(alias, built)  # of two threads that built one, both get the first
+    return layers.get(alias)
 
 
 def make_test_layer(alias: str = "default") -> Any:
@@ -64,8 +64,7 @@ def make_test_layer(alias: str = "default") -> Any:
 
     :raises InvalidChannelLayerError: if the alias is not configured, has no ``TEST_CONFIG``, or cannot be built.
     """
-    with _lock:
-        _, settings = _source()
+    _, settings = _source()
     if alias not in settings:
         raise InvalidChannelLayerError(f"CHANNEL_LAYERS has no {alias!r}; it has {_listed(settings)}")
     if "TEST_CONFIG" not in _entry(settings, alias):
@@ -80,43 +79,49 @@ def register_channel_layer(alias: str, layer: Any) -> None:
     """
     if not isinstance(alias, str) or not alias:
         raise InvalidChannelLayerError(f"an alias must be a non-empty str, not {alias!r}")
-    if isinstance(layer, type) or not all(callable(getattr(layer, verb, None)) for verb in _LAYER_VERBS):
-        raise InvalidChannelLayerError(
-            f"{alias!r}: {layer!r} is no channel layer object with send, receive, new_channel"
-        )
-    with _lock:
-        _source()[0][alias] = layer
+    if not _is_layer(layer):
+        raise InvalidChannelLayerError(f"{alias!r}: {layer!r} is no channel layer object with {_listed(_LAYER_VERBS)}")
+    layers, _ = _source()
+    layers[alias] = layer
 
 
 def unregister_channel_layer(alias: str) -> None:
     """Forget the layer of an alias, and what :func:`configure` said of it. It is not closed: its users may go on."""
     global _settings  # noqa: PLW0603
-    with _lock:
-        _source()[0].pop(alias, None)
-        _settings = {name: entry for name, entry in _settings.items() if name != alias}
+    layers, _ = _source()
+    layers.pop(alias, None)
+    _settings = {name: entry for name, entry in _settings.items() if name != alias}
 
 
 def has_layers() -> bool:
     """Whether any alias has a layer, built or only configured."""
-    with _lock:
-        layers, settings = _source()
-        return bool(layers) or bool(settings)
+    layers, settings = _source()
+    return bool(layers) or bool(settings)
+
+
+def _is_layer(candidate: Any) -> bool:
+    return not isinstance(candidate, type) and all(callable(getattr(candidate, verb, None)) for verb in _LAYER_VERBS)
 
 
 def _source() -> tuple[MutableMapping[str, Any], Mapping[str, Any]]:
-    """The layers that are built, and the settings of those that are not."""
+    """The layers that are built, and what is said of those that are not."""
     django_settings = _django_settings()
     if django_settings is None:
         return _layers, _settings
-    _follow_django()
-    settings = getattr(django_settings, "CHANNEL_LAYERS", {})
-    if not isinstance(settings, Mapping):
-        raise InvalidChannelLayerError(f"CHANNEL_LAYERS must be a dict from alias to layer, not {settings!r}")
+    said = getattr(django_settings, "CHANNEL_LAYERS", {})
+    if not isinstance(said, Mapping):
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS must be a dict from alias to layer, not {said!r}")
+    said = {**said, **_settings}  # what was said by a call is meant for just this program
     try:
         from channels.layers import channel_layers as manager  # noqa: PLC0415 - imports Django
     except ImportError:
-        return _layers, settings
-    return manager.backends, settings
+        _follow_django()
+        return _layers, said
+    backends: dict[str, Any] = manager.backends
+    for alias in tuple(_layers):  # made before Django was configured
+        backends.setdefault(alias, _layers[alias])
+        _layers.pop(alias, None)
+    return backends, said
 
 
 def _django_settings() -> Any:
@@ -132,12 +137,9 @@ def _django_settings() -> Any:
 
 def _follow_django() -> None:
     """Forget what was built from the setting when tests override it, as Channels' manager does."""
-    global _follows_django  # noqa: PLW0603
-    if not _follows_django:
-        from django.core.signals import setting_changed  # noqa: PLC0415
+    from django.core.signals import setting_changed  # noqa: PLC0415
 
-        setting_changed.connect(_forget_changed_setting, dispatch_uid=__name__)
-        _follows_django = True
+    setting_changed.connect(_forget_changed_setting, dispatch_uid=__name__)  # once, however often it is called
 
 
 def _forget_changed_setting(*, setting: str, **_: Any) -> None:
@@ -149,11 +151,15 @@ def _build(settings: Mapping[str, Any], alias: str, config_key: str) -> Any:
     entry = _entry(settings, alias)
     path = entry["BACKEND"]
     where = f"CHANNEL_LAYERS[{alias!r}]"
-    layer_class = _imported(path, where)
+    make_layer = _imported(path, where)
     try:
-        return layer_class(**entry.get(config_key, {}))
-    except (TypeError, ValueError) as error:
-        raise InvalidChannelLayerError(f"{where}[{config_key!r}]: {path}: {error}") from error
+        layer = make_layer(**entry.get(config_key, {}))
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise InvalidChannelLayerError(f"{where}[{config_key!r}]: {path}: {reason}") from error
+    if not _is_layer(layer):
+        raise InvalidChannelLayerError(f"{where}['BACKEND']: {path!r} makes no channel layer but {layer!r}")
+    return layer
 
 
 def _entry(settings: Mapping[str, Any], alias: str) -> Mapping[str, Any]:
@@ -179,8 +185,12 @@ def _entry(settings: Mapping[str, Any], alias: str) -> Mapping[str, Any]:
 
 def _imported(path: str, where: str) -> Any:
     module_path, _, name = path.rpartition(".")
+    if not module_path or module_path.startswith("."):
+        raise InvalidChannelLayerError(
+            f"{where}['BACKEND']: cannot import {path!r}: it is no path 'package.module.Class'"
+        )
     try:
-        module = import_module(module_path) if module_path else None
+        module = import_module(module_path)
     except ImportError as error:
         raise InvalidChannelLayerError(f"{where}['BACKEND']: cannot import {path!r}: {error}") from error
     found = getattr(module, name, None)

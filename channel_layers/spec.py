@@ -20,6 +20,7 @@ a process share one capacity, so that one slow consumer starves all others.
 from __future__ import annotations
 
 import os
+import reprlib
 import weakref
 from collections.abc import Awaitable
 from types import TracebackType
@@ -29,7 +30,7 @@ from .capacity import CapacityRules, require_capacity
 from .exceptions import ChannelFull, InvalidChannelLayerError, MessageTooLarge
 from .messages import fresh_copy, plain_copy
 from .names import NameRules
-from .statistics import SentCounts, Statistics
+from .statistics import SentCounts, Statistics, logger
 
 _Layer = TypeVar("_Layer", bound="BaseChannelLayer")
 
@@ -46,6 +47,8 @@ class BaseChannelLayer(NameRules, CapacityRules):
         expression to a number of messages; the first that matches the full name holds.
     :param group_expiry: seconds that a membership lasts after the latest ``group_add``; None: as long as the process.
     :raises InvalidChannelLayerError: naming the option that is unknown or has a bad value.
+
+    The options are read when the layer is built. Setting the attributes of the same names later changes nothing.
     """
 
     #: The exception of a ``send`` to a channel that is at its capacity.
@@ -55,7 +58,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
     MessageTooLarge: ClassVar[type[Exception]] = MessageTooLarge
 
     #: The extensions that the layer provides: of ``"groups"`` and ``"flush"``, those whose verbs work.
-    extensions: ClassVar[list[str]] = []
+    extensions: list[str] = []  # noqa: RUF012 - a ported layer may set it on itself
 
     expiry: float = 60
     group_expiry: float | None = 86400
@@ -67,7 +70,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
         layer = super().__new__(cls)
         layer._forget_names()
         layer._sent = SentCounts()
-        _all_layers.add(layer)
+        _all_layers[id(layer)] = layer
         return layer
 
     def __init__(
@@ -105,8 +108,8 @@ class BaseChannelLayer(NameRules, CapacityRules):
         :raises LayerUnavailable: if the server is away; whether the message was sent is unknown.
         """
         try:
-            if channel.__class__ is not str or channel not in self._valid_channels:
-                self._admit_channel(channel)
+            if type(channel) is not str or channel not in self._valid_channels:
+                channel = self._admit_channel(channel)
             pending = self._send(channel, self.serialize(message))
             if pending is not None:
                 await pending
@@ -127,8 +130,8 @@ class BaseChannelLayer(NameRules, CapacityRules):
         :raises ValueError: for a channel that belongs to another process.
         :raises LayerClosed: if the layer is closed while this waits.
         """
-        if channel.__class__ is not str or channel not in self._own_channels:
-            self._admit_own_channel(channel)
+        if type(channel) is not str or channel not in self._own_channels:
+            channel = self._admit_own_channel(channel)
         payload = self._claim(channel)
         if payload is None:
             payload = await self._receive(channel)
@@ -151,8 +154,8 @@ class BaseChannelLayer(NameRules, CapacityRules):
         :param name: any channel: normal, or of any process.
         :raises TypeError: for a name that is not legal, saying what is.
         """
-        if name.__class__ is not str or name not in self._valid_channels:
-            self._admit_channel(name)
+        if type(name) is not str or name not in self._valid_channels:
+            name = self._admit_channel(name)
         await self._discard_channel(name)
 
     # Groups
@@ -165,8 +168,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
         :param channel: any channel: normal, or of any process.
         :raises TypeError: for a name that is not legal, saying what is.
         """
-        self._admit_membership(group, channel)
-        await self._group_add(group, channel)
+        await self._group_add(*self._admit_membership(group, channel))
 
     async def group_discard(self, group: str, channel: str) -> None:
         """End a membership; do nothing if there is none.
@@ -175,8 +177,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
 
         :raises TypeError: for a name that is not legal, saying what is.
         """
-        self._admit_membership(group, channel)
-        await self._group_discard(group, channel)
+        await self._group_discard(*self._admit_membership(group, channel))
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send a message to every channel that is a member of the group now.
@@ -191,8 +192,8 @@ class BaseChannelLayer(NameRules, CapacityRules):
         :raises LayerUnavailable: if the server is away; whether the message was sent is unknown.
         """
         try:
-            if group.__class__ is not str or group not in self._valid_groups:
-                self._admit_group(group)
+            if type(group) is not str or group not in self._valid_groups:
+                group = self._admit_group(group)
             pending = self._group_send(group, self.serialize(message))
             if pending is not None:
                 await pending
@@ -223,10 +224,15 @@ class BaseChannelLayer(NameRules, CapacityRules):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        # A layer that was written against Channels' base class has no close(), and nothing that would need it.
+        if type(self).close is not BaseChannelLayer.close or type(self)._close is not BaseChannelLayer._close:
+            await self.close()
 
     def statistics(self) -> Statistics:
-        """What this layer object has counted until now; see :class:`~channel_layers.statistics.Statistics`."""
+        """What this layer object has counted until now; see :class:`~channel_layers.statistics.Statistics`.
+
+        Not for signal handlers, which may interrupt the layer while it holds its lock: use ``loop.add_signal_handler``.
+        """
         return self._statistics()
 
     def serialize(self, message: dict[str, Any]) -> Any:
@@ -290,19 +296,26 @@ def require_seconds(option: str, value: Any) -> float:
 
     :raises InvalidChannelLayerError: naming the option.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise InvalidChannelLayerError(f"{option} must be a number of seconds above 0, not {value!r}")
-    return value
+    try:
+        if not isinstance(value, bool) and isinstance(value, (int, float)) and float(value) > 0:
+            return value
+    except OverflowError:
+        pass
+    raise InvalidChannelLayerError(f"{option} must be a number of seconds above 0, not {reprlib.repr(value)}")
 
 
-_all_layers: weakref.WeakSet[BaseChannelLayer] = weakref.WeakSet()
+# By identity: a layer may define what it is equal to.
+_all_layers: weakref.WeakValueDictionary[int, BaseChannelLayer] = weakref.WeakValueDictionary()
 
 
 def _start_anew_after_fork() -> None:
-    for layer in tuple(_all_layers):
+    for layer in tuple(_all_layers.values()):
         layer._forget_names()
         layer._sent = SentCounts()
-        layer._after_fork()
+        try:
+            layer._after_fork()
+        except Exception:
+            logger.exception("%s does not survive fork(); other layers do", type(layer).__name__)
 
 
 os.register_at_fork(after_in_child=_start_anew_after_fork)

@@ -9,17 +9,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from .exceptions import ChannelFull, LayerUnavailable, MessageTooLarge
 
 logger = logging.getLogger("channel_layers")
 
+
+def _as_raised_by_hooks(kind: type[Exception]) -> type[Exception]:
+    """The error that Channels calls so, where it is installed: a hook may raise either."""
+    base: type[Exception] = kind.__mro__[1]
+    return kind if base is Exception else base
+
+
 _REASONS: dict[type[Exception], str] = {
-    ChannelFull: "full",
-    MessageTooLarge: "too_large",
+    _as_raised_by_hooks(ChannelFull): "full",
+    _as_raised_by_hooks(MessageTooLarge): "too_large",
     LayerUnavailable: "unavailable",
     TypeError: "invalid",  # InvalidMessage, and a name that is not legal
 }
@@ -40,18 +47,18 @@ class Statistics:
     A ``group_send`` counts once among the sent messages; among the arrived ones it counts once for each member.
     """
 
-    #: Calls of ``send`` and ``group_send`` that have ended.
+    #: Calls of ``send`` and ``group_send`` that returned or raised. One that was cancelled counts nowhere.
     sent: int = 0
     #: Those that returned.
     accepted: int = 0
     #: Those that raised, by reason: ``full``, ``too_large``, ``invalid``, ``unavailable``, ``error``.
-    refused: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    refused: Mapping[str, int] = field(default_factory=dict)
     #: Messages that reached the inbox, a group message once for each member.
     arrived: int = 0
     #: Messages that a ``receive`` returned.
     delivered: int = 0
     #: Messages that will never be delivered, by reason: ``full``, ``expired``, ``flushed``, ``discarded``, ``closed``.
-    dropped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    dropped: Mapping[str, int] = field(default_factory=dict)
     #: Messages that wait for a ``receive``.
     unread: int = 0
 
@@ -77,7 +84,7 @@ class SentCounts:
         with self._lock:
             accepted = self.accept() - self._looks  # looking draws a number, too
             self._looks += 1
-            refused = MappingProxyType(dict(self._refused))
+            refused = dict(self._refused)
         return {"sent": accepted + sum(refused.values()), "accepted": accepted, "refused": refused}
 
 
@@ -101,8 +108,12 @@ class DropLog:
 
     def write(self) -> None:
         """Log what was noted. Call it without holding a lock."""
-        noted, self.unwritten = self.unwritten, []
-        for reason, channel in noted:
+        while self.unwritten:
+            with suppress(IndexError):  # another thread may be writing, too
+                self._warn(*self.unwritten.pop(0))
+
+    def _warn(self, reason: str, channel: str) -> None:
+        with suppress(Exception):  # a handler that fails must not cost a message
             logger.warning(
                 "Dropped a message for channel %r (%s). Further drops are not logged, only counted in statistics(),"
                 " until there has been none for %d seconds.",

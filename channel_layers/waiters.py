@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from contextlib import suppress
 
 
@@ -18,20 +18,19 @@ class Waiters:
     __slots__ = ("by_loop",)
 
     def __init__(self) -> None:
-        self.by_loop: dict[asyncio.AbstractEventLoop, deque[asyncio.Future[None]]] = {}
+        self.by_loop: dict[asyncio.AbstractEventLoop, OrderedDict[asyncio.Future[None], None]] = {}
 
-    def add(self, *, first: bool = False) -> asyncio.Future[None]:
-        """A future of the running loop that :meth:`wake` will end; ``first`` for one that was woken in vain."""
+    def add(self, *, at_front: bool = False) -> asyncio.Future[None]:
+        """A future of the running loop that :meth:`wake` will end; ``at_front`` for one that was woken in vain."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         futures = self.by_loop.get(loop)
         if futures is None:
             self._forget_closed_loops()
-            futures = self.by_loop[loop] = deque()
-        if first:
-            futures.appendleft(future)
-        else:
-            futures.append(future)
+            futures = self.by_loop[loop] = OrderedDict()
+        futures[future] = None
+        if at_front:
+            futures.move_to_end(future, last=False)
         return future
 
     def remove(self, future: asyncio.Future[None]) -> bool:
@@ -40,7 +39,7 @@ class Waiters:
         futures = self.by_loop.get(loop)
         if futures is None or future not in futures:
             return False
-        futures.remove(future)
+        del futures[future]
         if not futures:
             del self.by_loop[loop]
         return True
@@ -50,7 +49,7 @@ class Waiters:
         here = asyncio._get_running_loop()
         for loop in tuple(self.by_loop):
             futures = self.by_loop[loop]
-            future = futures.popleft()
+            future, _ = futures.popitem(last=False)
             if not futures:
                 del self.by_loop[loop]
             if loop is here:

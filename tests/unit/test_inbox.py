@@ -129,6 +129,33 @@ def test_a_busy_channel_does_not_shield_expired_ones_behind_it(clock: Clock) -> 
     assert inbox.dropped == {"expired": 1}
 
 
+def test_groups_that_come_and_go_leave_nothing(clock: Clock) -> None:
+    inbox = make_inbox(expiry=1)
+    for room in range(50):
+        inbox.put_each([f"room-{room}-{number}" for number in range(100)], "nobody reads")
+        clock.now += 1
+    assert len(inbox._queues) <= 100 + 2 * inbox_module._PARKED_QUEUES
+
+
+def test_who_only_receives_frees_as_well(clock: Clock) -> None:
+    inbox = make_inbox(expiry=1)
+    for number in range(1000):
+        inbox.put(f"dead-{number}", number)
+    clock.now += 1
+    for _ in range(200):
+        assert inbox.claim("other") is None
+    assert inbox.dropped["expired"] == 1000
+
+
+def test_a_user_error_in_get_capacity_sends_to_nobody() -> None:
+    inbox = Inbox(60, {"a": 5, "c": 5}.__getitem__)
+    with pytest.raises(KeyError):
+        inbox.put_each(["a", "b", "c"], "x")
+    assert inbox.unread() == inbox.arrived == 0
+    inbox.put_each(["a", "c"], "x")
+    assert inbox.unread() == 2
+
+
 def test_memory_follows_what_is_unread() -> None:
     inbox = make_inbox()
     for number in range(10_000):
@@ -148,7 +175,7 @@ async def test_memory_follows_who_waits() -> None:
         waiting.cancel()
         await steps(2)
     assert len(inbox._queues) <= inbox_module._PARKED_QUEUES
-    assert len(inbox._prefixes) <= inbox_module._IDLE_PREFIXES
+    assert not inbox._prefixes
 
 
 def test_a_prefix_gives_all_its_channels_in_order_of_arrival() -> None:
@@ -162,6 +189,20 @@ def test_a_prefix_gives_all_its_channels_in_order_of_arrival() -> None:
     assert take_now(inbox, "q!a") == 3
 
 
+def test_prefixes_come_and_go_with_their_queues() -> None:
+    inbox = make_inbox()
+    for number in range(2000):
+        inbox.put(f"reply-{number}!a", number)
+        assert take_now(inbox, f"reply-{number}!") == number
+    assert len(inbox._prefixes) == len(inbox._queues) == inbox_module._PARKED_QUEUES
+
+
+def test_a_prefix_that_is_not_received_on_keeps_no_order() -> None:
+    inbox = make_inbox()
+    inbox.put("p!a", 0)
+    assert inbox._prefixes["p!"].arrivals is None
+
+
 def test_a_prefix_index_holds_no_more_than_is_unread(clock: Clock) -> None:
     inbox = make_inbox(expiry=10)
     inbox.put("p!a", 0)
@@ -173,9 +214,11 @@ def test_a_prefix_index_holds_no_more_than_is_unread(clock: Clock) -> None:
     clock.now += 11
     inbox.put("p!c", "lives")
     assert inbox.unread() == 1
-    assert len(inbox._prefixes["p!"].arrivals) == 1
+    arrivals = inbox._prefixes["p!"].arrivals
+    assert arrivals is not None
+    assert len(arrivals) == 1
     inbox.discard("p!c")
-    assert len(inbox._prefixes["p!"].arrivals) == 0
+    assert not arrivals
 
 
 @pytest.mark.asyncio
@@ -237,6 +280,18 @@ async def test_a_receive_that_was_thrown_away_swallows_nothing() -> None:
     del lost
     gc.collect()
     inbox.put("a", "message")
+    assert await asyncio.wait_for(alive, 10) == "message"
+
+
+@pytest.mark.asyncio
+async def test_a_receive_that_was_thrown_away_after_it_was_woken_wakes_the_next() -> None:
+    inbox = make_inbox()
+    lost = inbox.take("a")
+    lost.send(None)
+    alive = asyncio.ensure_future(inbox.take("a"))
+    await steps(1)
+    inbox.put("a", "message")
+    lost.close()
     assert await asyncio.wait_for(alive, 10) == "message"
 
 

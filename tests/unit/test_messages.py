@@ -148,6 +148,74 @@ def test_what_is_not_a_dict_is_refused(message: Any) -> None:
         plain_copy(message)
 
 
+class Lazy:
+    """Lies about its class, as Django's lazy objects and mocks do."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    @property
+    def __class__(self) -> Any:
+        return type(self._value)
+
+
+@pytest.mark.parametrize("value", ["text", 5, True, None, 0.5, b"x", [], {}, ()])
+def test_an_object_that_lies_about_its_class_is_refused(value: Any) -> None:
+    for message in ({"value": Lazy(value)}, {"list": [Lazy(value)]}):
+        with pytest.raises(InvalidMessage, match="Lazy cannot be sent"):
+            plain_copy(message)
+    with pytest.raises(InvalidMessage, match="Lazy is not a dict"):
+        plain_copy(Lazy({}))
+    with pytest.raises(InvalidMessage, match="keys must be str"):
+        plain_copy({Lazy("key"): 1})
+
+
+class AlwaysInside(int):
+    def __ge__(self, other: object) -> bool:
+        return True
+
+    __le__ = __ge__
+
+
+class Endless(list[Any]):
+    def __iter__(self) -> Any:
+        while True:
+            yield 0
+
+
+class OddItems(dict[str, Any]):
+    def items(self) -> Any:
+        return [5]
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_a_subclass_cannot_get_around_the_rules() -> None:
+    with pytest.raises(InvalidMessage, match="64-bit"):
+        plain_copy({"n": AlwaysInside(2**70)})
+    assert plain_copy({"list": Endless([1])}) == {"list": [1]}
+    assert plain_copy({"dict": OddItems(a=1)}) == {"dict": {"a": 1}}
+    assert plain_copy(OddItems(a=1)) == {"a": 1}
+    with pytest.raises(InvalidMessage, match="Unprintable"):
+        plain_copy({Unprintable(): 1})
+
+
+def test_an_ordered_dict_keeps_its_order() -> None:
+    ordered = collections.OrderedDict(a=1, b=2)
+    ordered.move_to_end("a")
+    assert list(plain_copy({"value": ordered})["value"]) == ["b", "a"]
+
+
+def test_the_text_of_an_error_is_short() -> None:
+    for message in ({("x" * 10**6,): 1}, {"x" * 10**6: object()}, {"x" * 10**6 + "\ud800": 1}):
+        with pytest.raises(InvalidMessage) as caught:
+            plain_copy(message)
+        assert len(str(caught.value)) < 300
+
+
 def nested(levels: int, container: type) -> Any:
     value: Any = "bottom"
     for _ in range(levels):
@@ -201,6 +269,12 @@ def test_the_limit_is_exact_for_many_small_values() -> None:
     plain_copy({"v": zeros})
     with pytest.raises(MessageTooLarge):
         plain_copy({"v": [*zeros, 0]})
+
+
+def test_what_is_far_too_large_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channel_layers.messages.json_size", pytest.fail)
+    with pytest.raises(MessageTooLarge, match="more than 1,048,576 bytes"):
+        plain_copy({"v": [None] * 1_000_000})
 
 
 def test_an_exponential_message_is_refused_at_once() -> None:

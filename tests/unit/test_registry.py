@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,13 +99,22 @@ def test_a_dict_of_the_wrong_form_is_refused_at_once(settings: Any, text: str) -
 BAD_LAYER = [
     ("nodots", {}, "cannot import 'nodots'"),
     ("no.such.Layer", {}, "cannot import 'no.such.Layer': No module named 'no'"),
+    ("..no.such.Layer", {}, "it is no path 'package.module.Class'"),
+    (".Layer", {}, "it is no path"),
+    ("__class__", {}, "it is no path"),
     ("channel_layers.memory.Nothing", {}, "no class of that name"),
+    ("channel_layers.registry._listed", {"names": []}, "makes no channel layer but 'none'"),
+    ("test_registry.fails", {}, "AssertionError"),
     ("channel_layers.memory.MappingProxyType", {"x": 1}, "MappingProxyType"),
     (MEMORY, {"hosts": []}, rf"\['CONFIG'\]: {MEMORY}: InMemoryChannelLayer has no option 'hosts'"),
     (MEMORY, {"capacity": "many"}, "capacity must be a whole number of messages"),
     (MEMORY, {"expiry": None}, "expiry must be a number of seconds"),
     (MEMORY, {5: 5}, "CONFIG"),
 ]
+
+
+def fails() -> None:
+    raise AssertionError
 
 
 @pytest.mark.parametrize(("path", "config", "text"), BAD_LAYER)
@@ -131,6 +143,28 @@ def test_a_missing_extra_comes_with_its_pip_install_line() -> None:
     with pytest.raises(InvalidChannelLayerError, match=r"no_such_module.*pip install 'channel_layers\[redis\]'"):
         extras.require_extra("no_such_module", "redis", "RedisChannelLayer")
     assert extras.require_extra("json", "redis", "anything").__name__ == "json"
+
+
+def test_a_module_that_asks_for_a_layer_while_it_is_imported_blocks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_backend.py").write_text(
+        "import channel_layers, channel_layers.memory\n"
+        "channel_layers.imports_now()\n"
+        "other = channel_layers.get_channel_layer('other')\n"
+        "Layer = channel_layers.memory.InMemoryChannelLayer\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    # It waits for the import, and must hold nothing meanwhile.
+    asked = threading.Thread(target=channel_layers.get_channel_layer, daemon=True)
+    monkeypatch.setattr(channel_layers, "imports_now", asked.start, raising=False)
+    channel_layers.configure({"default": {"BACKEND": "slow_backend.Layer"}, "other": {"BACKEND": MEMORY}})
+    importing = threading.Thread(target=importlib.import_module, args=("slow_backend",), daemon=True)
+    importing.start()
+    importing.join(10)
+    asked.join(10)
+    assert not importing.is_alive()
+    assert not asked.is_alive()
 
 
 def test_django_is_not_imported() -> None:

@@ -91,6 +91,51 @@ def test_configure_gives_its_layers_to_channels() -> None:
     """)
 
 
+def test_configure_changes_nothing_if_it_fails() -> None:
+    run("""
+        before = channel_layers.get_channel_layer()
+        good = {"BACKEND": "channel_layers.memory.InMemoryChannelLayer"}
+        try:
+            channel_layers.configure({"default": good, "bad": {**good, "CONFIG": {"hosts": []}}})
+        except channel_layers.InvalidChannelLayerError:
+            assert channel_layers.get_channel_layer() is before
+        else:
+            sys.exit("accepted")
+    """)
+
+
+def test_what_configure_said_outlives_an_overridden_setting() -> None:
+    run("""
+        from channels.layers import get_channel_layer
+        from django.test import override_settings
+        channel_layers.configure({"mine": {"BACKEND": "channel_layers.memory.InMemoryChannelLayer"}})
+        with override_settings(CHANNEL_LAYERS={}):
+            assert channel_layers.get_channel_layer("mine") is get_channel_layer("mine") is not None
+        assert channel_layers.get_channel_layer("mine") is get_channel_layer("mine") is not None
+        assert channel_layers.get_channel_layer().capacity == 7
+    """)
+
+
+def test_what_was_there_before_django_stays() -> None:
+    run(
+        """
+        from channels.layers import get_channel_layer
+        assert channel_layers.get_channel_layer("early") is early is get_channel_layer("early")
+        assert channel_layers.get_channel_layer("said").capacity == 3
+        assert channel_layers.get_channel_layer() is get_channel_layer()
+        """,
+        """
+import channel_layers
+from channel_layers.memory import InMemoryChannelLayer
+early = InMemoryChannelLayer()
+channel_layers.configure({"said": {"BACKEND": "channel_layers.memory.InMemoryChannelLayer", "CONFIG": {"capacity": 3}}})
+channel_layers.register_channel_layer("early", early)
+assert channel_layers.get_channel_layer("early") is early
+"""
+        + SETTINGS,
+    )
+
+
 def test_errors_name_alias_and_option() -> None:
     run("""
         try:
