@@ -130,7 +130,7 @@ class LayerTests:
             await asyncio.sleep(0.005)
 
     async def time_passes(self, seconds: float) -> None:
-        """Wait until so many seconds have passed: the one wait that only a clock can end, that for an expiry."""
+        """Wait until so many seconds have passed, where only a clock can tell: that something expires, or is idle."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:  # noqa: ASYNC110 - a loop, since a timer may be early
             await asyncio.sleep(left)

@@ -119,12 +119,14 @@ class CapacityTests(LayerTests):
 
     @layer_test("capacity", "normal_channels", "waiting")
     async def test_capacity_by_regular_expression(self) -> None:
-        """*Capacity*: a key of channel_capacity may be a compiled regular expression."""
+        """*Capacity*: a key of channel_capacity may be a compiled regular expression, which must match from the
+        beginning of the name."""
         label = self.name("regex")
         pattern = re.compile(re.escape(label) + r"\.[0-9]+$")
         async with self.bounded(capacity=2, channel_capacity={pattern: 3}) as (sender, _):
             await self.fill(sender, f"{label}.12", 3)
             await self.fill(sender, f"{label}.x", 2)
+            await self.fill(sender, f"other.{label}.12", 2)
 
     @layer_test("capacity", "normal_channels", "waiting")
     async def test_the_first_pattern_holds(self) -> None:
@@ -139,7 +141,7 @@ class CapacityTests(LayerTests):
     async def test_patterns_apply_to_specific_channels(self) -> None:
         """*Capacity*: patterns are matched against the full name of a process-specific channel."""
         label = self.name("own")
-        async with self.bounded(capacity=2, channel_capacity={f"{label}.*": 4}) as (sender, receiver):
+        async with self.bounded(capacity=2, channel_capacity={f"{label}.*!?*": 4}) as (sender, receiver):
             channel = await receiver.new_channel(label)
             await self.fill(sender, channel, 4)
 

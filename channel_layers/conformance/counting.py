@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import random
 from typing import Any
+
+import pytest
 
 from .base import LayerTests, layer_test, outcome
 from .delivery import numbered
@@ -26,21 +29,32 @@ class StatisticsTests(LayerTests):
             parts += [*counts.refused.values(), *counts.dropped.values()]
             expect(min(parts) >= 0, f"expected no count below zero, got {counts}")
 
-    @layer_test("statistics")
+    @layer_test("statistics", "name_rules")
     async def test_statistics_are_a_frozen_record(self) -> None:
         """*Beyond the specification*: statistics() returns at once, with a record of that moment that cannot be
         changed."""
         async with self.layers() as (sender, receiver):
-            before = sender.statistics()
+            before, inbox = sender.statistics(), receiver.statistics()
             expect(not inspect.isawaitable(before), "expected statistics() to be no coroutine")
-            await sender.send(await receiver.new_channel(), {"n": 1})
-            expect_equal(before.sent, 0, "a record of statistics() stays what it was")
-            expect_equal(sender.statistics().sent, 1, "statistics() counts each send")
+            channel = await receiver.new_channel()
+            await sender.send(channel, {"n": 1})
+            await expect_error(TypeError, lambda: sender.send("no name", {}), "an illegal name is refused")
+            await self.drop_all(receiver, channel)
+            expect_equal((before.sent, dict(before.refused)), (0, {}), "a record of statistics() stays what it was")
+            expect_equal((inbox.arrived, dict(inbox.dropped)), (0, {}), "a record of statistics() stays what it was")
+            expect_equal(sender.statistics().sent, 2, "statistics() counts each send")
 
             async def change() -> None:
                 before.sent = 5
 
             await expect_error(AttributeError, change, "statistics() returns a frozen record")
+
+    async def drop_all(self, layer: Any, channel: str) -> None:
+        """Make the layer drop what is unread, if it knows a way."""
+        if self.features.discard_channel:
+            await layer.discard_channel(channel)
+        elif await self.why_not("flush") is None:
+            await layer.flush()
 
     @layer_test("statistics")
     async def test_sends_are_counted_by_their_end(self) -> None:
@@ -125,23 +139,22 @@ class StatisticsTests(LayerTests):
             expect_equal(receiver.statistics().unread, 0, rule)
             self.expect_balance(sender, receiver)
 
-    @layer_test("statistics", "capacity=channel", "groups")
-    async def test_memory_is_bounded(self) -> None:
-        """*Capacity*: however much is sent to channels that nobody reads, unread stays within their capacities."""
-        async with self.layers(capacity=4) as (sender, receiver):
-            group, channels = self.name("room"), [await receiver.new_channel() for _ in range(5)]
-            for channel in channels:
-                await receiver.group_add(group, channel)
-            for n in range(60):
-                await sender.group_send(group, {"n": n})
-                try:
-                    await sender.send(channels[n % 5], {"n": n})
-                except self.full_error(sender):
-                    pass
-                unread = receiver.statistics().unread
-                expect(unread <= 20, f"expected at most 20 unread messages in 5 channels of capacity 4, got {unread}")
-            await self.eventually(lambda: receiver.statistics().unread == 20, "5 channels of capacity 4 are full")
-            self.expect_balance(sender, receiver)
+    @layer_test("drop_log", "capacity=channel", "groups")
+    async def test_drops_are_logged_once_a_burst(self, caplog: pytest.LogCaptureFixture) -> None:
+        """*Beyond the specification*: messages that full members miss are logged, once for many, as a warning of the
+        logger channel_layers that names the channel."""
+        async with self.layers(capacity=2) as (sender, receiver):
+            group, channel = self.name("room"), await receiver.new_channel()
+            await receiver.group_add(group, channel)
+            with caplog.at_level(logging.WARNING, "channel_layers"):
+                for message in numbered(50):
+                    await sender.group_send(group, message)
+                await self.eventually(lambda: caplog.records, "a drop is logged")
+                await self.take_many(receiver, channel, 2, "the channel keeps what it held")
+                await self.expect_nothing(sender, receiver, channel, "the member misses the rest")
+            logged = [record for record in caplog.records if channel in record.getMessage()]
+            expect(len(logged) == 1, f"expected 48 drops in one burst to be logged once, got {len(logged)} records")
+            expect_equal((logged[0].name, logged[0].levelname), ("channel_layers", "WARNING"), "logger and level")
 
     @layer_test("statistics", "capacity")
     async def test_the_counts_add_up_at_every_moment(self) -> None:

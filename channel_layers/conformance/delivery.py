@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from .base import LayerTests, layer_test
@@ -77,6 +78,23 @@ class DeliveryTests(LayerTests):
             sends = self.start(send_until_received())
             expect_equal(await self.within(waiting, "a waiting receive wakes"), message, "it gets the message")
             await sends
+
+    @layer_test("no_polling")
+    async def test_waiting_costs_nothing(self) -> None:
+        """*Beyond the specification*: receives that wait use no processor time, however many they are."""
+        async with self.layers() as (sender, receiver):
+            channels = [await receiver.new_channel() for _ in range(500)]
+            waiting = [self.start(receiver.receive(channel)) for channel in channels]
+            await self.turns(20)
+            for channel in channels[:10]:  # by the time that these have come, the others have begun to wait
+                await sender.send(channel, {"n": 1})
+            for task in waiting[:10]:
+                await self.within(task, "a waiting receive wakes")
+            used, idle = time.process_time(), 0.3
+            await self.time_passes(idle)
+            used = time.process_time() - used
+            rule = f"expected {len(waiting) - 10} receives that wait to use no processor time"
+            expect(used < idle / 10, f"{rule}; in {idle} s they used {used:.2f} s")
 
     @layer_test()
     async def test_never_more_than_once(self) -> None:

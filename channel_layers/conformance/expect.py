@@ -18,7 +18,7 @@ def shown(value: Any) -> str:
     return _short.repr(value)
 
 
-class Failure(AssertionError):
+class Failure(AssertionError):  # noqa: N818 - it is what pytest shows in front of the message
     """A check of the suite that failed; a layer may raise AssertionErrors of its own."""
 
 

@@ -38,6 +38,7 @@ class ExpiryTests(LayerTests):
     ) -> None:
         """As ``expect_nothing``, with a message that is sent again and again, since it expires soon as well."""
         waiting = self.start(receiver.receive(prefix or channel))
+        await self.turns()  # it looks for old messages before there is a new one
         await self.until_received(waiting, lambda: sender.send(channel, {"type": "new"}), rule)
         if waiting.result() != {"type": "new"}:
             raise fail(f"{rule}: expected only new messages, got {shown(waiting.result())}")
@@ -95,6 +96,18 @@ class ExpiryTests(LayerTests):
             await sender.group_send(group, {"type": "old"})
             await self.time_passes(self.beyond(self.expiry))
             await self.expect_only_new(sender, receiver, channel, "an expired group message is not delivered")
+
+    @layer_test("expiry")
+    async def test_a_receive_waits_as_long_as_it_takes(self) -> None:
+        """*Channels*: receive() returns the next message; it never ends because none came, whatever time passes."""
+        async with self.layers(expiry=self.expiry) as (sender, receiver):
+            channel = await receiver.new_channel()
+            waiting = self.start(receiver.receive(channel))
+            await self.time_passes(self.beyond(self.expiry))
+            expect(not waiting.done(), "expected receive() to wait on though nothing comes")
+            rule = "a receive that has waited longer than messages last gets the next"
+            await self.until_received(waiting, lambda: sender.send(channel, {"n": 1}), rule)
+            expect_equal(waiting.result(), {"n": 1}, rule)
 
     @layer_test("expiry", "ordered")
     async def test_a_message_outlives_others_that_expire(self) -> None:
@@ -177,6 +190,23 @@ class ExpiryTests(LayerTests):
             await self.in_time(attempt)
 
     @layer_test("group_expiry", "groups")
+    async def test_only_adding_renews_a_membership(self) -> None:
+        """*Persistence*: neither messages to the group nor those to the channel prolong a membership."""
+        async with self.layers(group_expiry=self.group_expiry) as (sender, receiver):
+            channel, group = await receiver.new_channel(), self.name("room")
+            await receiver.group_add(group, channel)
+            await self.time_passes(self.group_expiry / 2)
+            await sender.group_send(group, {"n": "in time"})
+            await sender.send(channel, {"n": "direct"})
+            await self.take(receiver, channel, "a message arrives")
+            await self.time_passes(self.beyond(self.group_expiry) - self.group_expiry / 2)
+            await sender.group_send(group, {"n": "too late"})
+            await sender.send(channel, {"n": "last"})
+            while (message := await self.take(receiver, channel, "a message arrives")) != {"n": "last"}:
+                rule = "expected a membership to end though messages were sent meanwhile"
+                expect(message != {"n": "too late"}, rule)
+
+    @layer_test("group_expiry", "groups")
     async def test_adding_again_renews_a_membership(self) -> None:
         """*Persistence*: the time of a membership begins anew with each group_add()."""
         async with self.layers(group_expiry=self.group_expiry) as (sender, receiver):
@@ -205,10 +235,11 @@ class ExpiryTests(LayerTests):
                 old, new = await receiver.new_channel(), await receiver.new_channel()
                 group, other = self.name("room"), self.name("room")
                 await receiver.group_add(group, old)
-                await self.time_passes(self.beyond(self.group_expiry))
+                await self.time_passes(self.beyond(self.group_expiry) - self.group_expiry / 2)
                 joined = time.monotonic()
                 await receiver.group_add(group, new)
                 await receiver.group_add(other, old)
+                await self.time_passes(self.group_expiry / 2)
                 await sender.group_send(group, {"to": "group"})
                 await sender.group_send(other, {"to": "other"})
                 if time.monotonic() - joined >= self.group_expiry:
@@ -218,3 +249,15 @@ class ExpiryTests(LayerTests):
                 return True
 
             await self.in_time(attempt)
+
+    @layer_test("endless_membership", "groups")
+    async def test_memberships_without_expiry(self) -> None:
+        """*Beyond the specification*: with group_expiry=None, memberships do not expire."""
+        async with self.layers(group_expiry=None) as (sender, receiver):
+            expect_equal(receiver.group_expiry, None, "layer.group_expiry is what the option says")
+            channel, group = await receiver.new_channel(), self.name("room")
+            await receiver.group_add(group, channel)
+            for n in range(2):
+                await sender.group_send(group, {"n": n})
+                await self.expect_next(receiver, channel, {"n": n}, "a membership without expiry stays")
+                await self.time_passes(0 if n else self.beyond(self.group_expiry))

@@ -40,6 +40,9 @@ class Features:
     #: Messages on a normal channel wait for a receiver that comes later.
     waiting: bool = _claim(True, "a message on a normal channel reaches only who waits already")
 
+    #: A ``receive()`` that waits is woken, and does not look again and again.
+    no_polling: bool = _claim(True, "a receive that waits may look again and again")
+
     #: ``receive("prefix!")`` takes any message under that prefix, in order of arrival.
     prefix_receive: bool = _claim(True, "receive() does not take the prefix of a process")
 
@@ -106,6 +109,9 @@ class Features:
     #: ``group_expiry`` may be a fraction of a second. If not, its tests use whole seconds, and take longer.
     sub_second_group_expiry: bool = _claim(True, "group_expiry is counted in whole seconds")
 
+    #: ``group_expiry`` may be None: a membership lasts as long as the process.
+    endless_membership: bool = _claim(True, "group_expiry may not be None")
+
     #: A membership outlives unread messages of its channel that expire. (The specification lets a layer end it then.)
     steady_membership: bool = _claim(True, "a membership may end when a message expires")
 
@@ -128,6 +134,12 @@ class Features:
 
     #: ``statistics()`` returns a frozen record that balances, as :class:`channel_layers.statistics.Statistics` says.
     statistics: bool = _claim(True, "there is no statistics()")
+
+    #: Messages that full members miss are logged as a warning of the logger ``channel_layers``, once for each burst.
+    drop_log: bool = _claim(True, "drops are not logged so")
+
+    #: What was delivered, refused, dropped or has expired takes no memory, and neither does a layer that was closed.
+    lets_go: bool = _claim(True, "memory is not bounded")
 
     # How the suite works
 

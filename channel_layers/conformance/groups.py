@@ -27,6 +27,17 @@ class GroupTests(LayerTests):
                 await self.expect_nothing(sender, receiver, channel, rule)
 
     @layer_test("groups")
+    async def test_a_group_of_many_members(self) -> None:
+        """*Groups*: a group may have any number of members; each gets the message."""
+        async with self.layers() as (sender, receiver):
+            group, members = self.name("room"), [await receiver.new_channel() for _ in range(500)]
+            for channel in members:
+                await receiver.group_add(group, channel)
+            await self.within(sender.group_send(group, {"n": 1}), "group_send() to 500 members returns")
+            for channel in members:
+                await self.expect_next(receiver, channel, {"n": 1}, "each of 500 members gets the message")
+
+    @layer_test("groups")
     async def test_adding_twice_is_adding_once(self) -> None:
         """*Specification Details*: group_add() of a member returns normally, and the member still gets one copy."""
         async with self.layers() as (sender, receiver):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from .base import LayerTests, layer_test
 from .expect import expect, expect_equal, expect_error
 
@@ -115,6 +117,11 @@ class CloseTests(LayerTests):
             if has_groups:
                 await layer.group_add(group, old)
             await self.within(layer.close(), "close() returns")
+            if has_groups:
+                await layer.group_send(group, {"n": 2})
+            if self.features.owned_channels:
+                with suppress(ValueError):  # the layer may have another identity now
+                    await self.expect_nothing(layer, layer, old, "a closed layer forgets messages and memberships")
             for n in range(2):
                 channel = await layer.new_channel()
                 if has_groups:

@@ -150,6 +150,25 @@ class NameTests(LayerTests):
             await sender.group_send(group, {"n": 1})
             await self.expect_nothing(sender, receiver, channel, "an illegal name is not repaired into a legal one")
 
+    @layer_test("normal_channels", "waiting")
+    async def test_channel_names_differ_by_case(self) -> None:
+        """*Channels*: channels whose names differ in the case of a letter are two channels."""
+        async with self.layers() as (sender, receiver):
+            lower = self.name("case")
+            for name in (lower, lower.upper()):
+                await sender.send(name, {"to": name})
+            for name in (lower.upper(), lower):
+                await self.expect_next(receiver, name, {"to": name}, "the case of a letter makes another channel")
+
+    @layer_test("groups")
+    async def test_group_names_differ_by_case(self) -> None:
+        """*Groups*: groups whose names differ in the case of a letter are two groups."""
+        async with self.layers() as (sender, receiver):
+            group, channel = self.name("case"), await receiver.new_channel()
+            await receiver.group_add(group, channel)
+            await sender.group_send(group.upper(), {"n": 1})
+            await self.expect_nothing(sender, receiver, channel, "the case of a letter makes another group")
+
 
 class NewChannelTests(LayerTests):
     """New channels"""

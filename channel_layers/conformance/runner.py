@@ -79,7 +79,7 @@ def run(
     suite_under_test = type("TestLayer", (ChannelLayerConformance,), body)
     recorder = _Recorder(_INTERRUPT_AFTER * features.deadline, report)
     output = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, _undisturbed():
+    with tempfile.TemporaryDirectory() as folder, _undisturbed(folder):
         file, configuration = Path(folder, "test_layer.py"), Path(folder, "pytest.ini")
         file.write_text(_TEST_FILE)
         configuration.write_text(_CONFIGURATION)
@@ -95,11 +95,11 @@ def run(
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep options and plugins out that the environment would give to pytest."""
-    names = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    before = {name: os.environ.pop(name, None) for name in names}
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+def _undisturbed(folder: str) -> Iterator[None]:
+    """Keep options and plugins out that the environment would give to pytest, and traces out of the user's folder."""
+    ours = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_STORAGE_DIRECTORY": folder}
+    before = {name: os.environ.pop(name, None) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", *ours)}
+    os.environ.update(ours)
     try:
         yield
     finally:
@@ -117,14 +117,15 @@ class _Recorder:
         self.report = report
         self.results: list[Result] = []
         self._items: dict[str, pytest.Function] = {}
+        self._blocked: set[str] = set()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Function]) -> None:
         items.sort(key=lambda item: PARTS.index(_part_of(item)))
         self._items = {item.nodeid: item for item in items}
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_call(self) -> Generator[None, Any, None]:
-        with _alarm(self.limit):
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, None]:
+        with _alarm(self.limit, lambda: self._blocked.add(item.nodeid)):
             yield
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -134,6 +135,8 @@ class _Recorder:
         reason = ""
         if report.skipped and isinstance(report.longrepr, tuple):
             reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        elif report.nodeid in self._blocked:
+            reason = f"expected the layer to let go of its event loop; it was interrupted after {self.limit:g} s"
         elif report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
             reason = _without_class(str(getattr(crash, "message", report.longreprtext)))
@@ -162,14 +165,15 @@ def _title(part: type) -> str:
 
 
 @contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
+def _alarm(seconds: float, note: Callable[[], None]) -> Iterator[None]:
     """Interrupt what blocks the whole thread; only a signal can."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(*_: Any) -> None:
-        raise fail(f"expected the test to end within {seconds:g} s; it blocks the event loop")
+        note()
+        raise fail(f"interrupted after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -36,9 +36,8 @@ async def within(seconds: float, awaitable: Awaitable[T], what: str) -> T:
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=_GRACE)
-    if time.monotonic() - started >= seconds:
-        if task.done() and not task.cancelled():
-            task.exception()
+    failed = task.done() and not task.cancelled() and task.exception() is not None
+    if time.monotonic() - started >= seconds and not failed:
         raise fail(f"expected within {seconds:g} s: {what}")
     return await task
 

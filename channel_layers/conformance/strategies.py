@@ -38,6 +38,7 @@ MESSAGES: st.SearchStrategy[dict[str, Any]] = st.dictionaries(_KEYS, _VALUES, ma
 NEARLY_NAMES = st.one_of(
     st.text(ALL_CHARACTERS, max_size=105),
     st.text(ALL_CHARACTERS + "!", min_size=1, max_size=6),
+    st.text("ab!", max_size=6),
     st.text("aZ9-_.!? \né\u0663", max_size=4),
 )
 

@@ -12,6 +12,7 @@ from .groups import GroupTests
 from .isolation import IsolationTests
 from .lifecycle import CloseTests, FlushTests
 from .loops import LoopTests
+from .memory import MemoryTests
 from .messages import MessageTests
 from .names import NameTests, NewChannelTests
 from .processes import ProcessTests
@@ -37,6 +38,7 @@ class ChannelLayerConformance(
     LoopTests,
     ProcessTests,
     StatisticsTests,
+    MemoryTests,
     PropertyTests,
 ):
     """The specification as tests, for any channel layer.

@@ -1,4 +1,4 @@
-"""The page of the documentation that shows which layer keeps which rule: ``python -m channel_layers.conformance.table``.
+"""The page that shows which layer keeps which rule: ``python -m channel_layers.conformance.table --output FILE``.
 
 Each layer runs in a process of its own, through the command line. To add one, add an entry to :data:`LAYERS`.
 """
@@ -25,9 +25,11 @@ _ONLY_OURS = {
     "plain_types": False,
     "message_paths": False,
     "steady_membership": False,
+    "endless_membership": False,
     "sub_second_group_expiry": False,
     "closing": False,
     "statistics": False,
+    "drop_log": False,
 }
 
 
@@ -64,9 +66,9 @@ _INTRODUCTION = """\
 Conformance, layer by layer
 ===========================
 
-Every rule of the :ref:`conformance suite <conformance-rules>`, held against each layer. A rule *passes* if all its
-cases do. *Not claimed* means that the layer does not say that it keeps the rule, and was not asked: most of these are
-not in the specification. What is in italics is the heading of the specification that the rule stands under.
+Every rule of the conformance suite, held against each layer by ``channel-layers conformance``. A rule *passes* if all
+its cases do. *Not claimed* means that the layer does not say that it keeps the rule, and was not asked: most of these
+are not in the specification. What is in italics is the heading of the specification that the rule stands under.
 """
 
 
@@ -80,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"running the suite on {layer.path} ...\n")
         runs.append(run(layer))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(page(LAYERS, runs))
+    options.output.write_text(page(LAYERS, runs), encoding="utf-8")
     return 0
 
 
@@ -93,7 +95,7 @@ def run(layer: Layer) -> dict[str, Any]:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False)  # noqa: S603
         if ended.returncode not in (0, 1):
             raise SystemExit(f"the suite could not run on {layer.path}:\n{ended.stderr}")
-        run: dict[str, Any] = json.loads(results.read_text())
+        run: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
         return run
 
 

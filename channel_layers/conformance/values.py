@@ -53,6 +53,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
             "empty-str": "",
             "ascii": "hello",
             "umlauts": "Grüße, ÿ",
+            "decomposed": "e\u0301 \u212b \ufb01",
             "chinese": "频道层",
             "emoji": "👩‍👩‍👧 🎉",
             "right-to-left": "שלום \u202e",
