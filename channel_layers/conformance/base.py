@@ -53,32 +53,30 @@ class LayerTests:
 
     @asynccontextmanager
     async def layer(self, **config: Any) -> AsyncIterator[Any]:
-        """One layer, which is flushed and closed at the end where it can be."""
+        """One layer, which is closed at the end if it can be.
+
+        It is not flushed: other processes, and other runs of the suite on the same server, may be at work.
+        """
         layer = await self.build(**config)
         try:
             yield layer
         finally:
-            if self.features.why_not("flush", list(getattr(layer, "extensions", []))) is None:
-                await self._clean(layer.flush)
             if hasattr(layer, "close"):
-                await self._clean(layer.close)
+                # A close() that fails has a test of its own; here its failure would hide the one that is to be seen.
+                with suppress(Exception):
+                    await self.within(layer.close(), "the end of close()")
 
     async def build(self, **config: Any) -> Any:
         """What ``make_layer`` makes, awaited if need be."""
         layer = self.make_layer(**config)
         return await layer if inspect.isawaitable(layer) else layer
 
-    async def _clean(self, verb: Callable[[], Awaitable[Any]]) -> None:
-        # A verb that fails has a test of its own; here its failure would hide the one that is to be seen.
-        with suppress(Exception):
-            await self.within(verb(), "the end of cleaning up")
-
     async def why_not(self, claim: str) -> str | None:
         """None if the layer makes a claim, otherwise the reason why it does not."""
         if claim in ("groups", "flush"):
             kind = type(self)
             if kind._extensions is None:
-                async with _closing(await self.build()) as layer:
+                async with self.layer() as layer:
                     kind._extensions = list(getattr(layer, "extensions", []))
         return self.features.why_not(claim, type(self)._extensions or [])
 
@@ -206,16 +204,6 @@ def _error(layer: Any, name: str) -> type[Exception]:
     except ImportError:
         from .. import exceptions
     return cast("type[Exception]", getattr(layer, name, getattr(exceptions, name)))
-
-
-@asynccontextmanager
-async def _closing(layer: Any) -> AsyncIterator[Any]:
-    try:
-        yield layer
-    finally:
-        if hasattr(layer, "close"):
-            with suppress(Exception):
-                await layer.close()
 
 
 async def outcome(task: asyncio.Task[T]) -> T | None:
