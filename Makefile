@@ -5,8 +5,14 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
+PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-checkout test-optimized test-wheel lint types docs bench tables system clean
+.PHONY: help demo test test-checkout test-optimized test-wheel lint types docs bench tables system clean
+
+help:
+	@echo "make demo    a chat in the browser, http://127.0.0.1:$(PORT)/ (PORT=8001 for another port)"
+	@echo "make test    all tests; about five minutes"
+	@echo "make lint types docs bench tables clean    see README.rst"
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/chat/manage.py serve --port $(PORT)
@@ -22,14 +28,13 @@ test-optimized: $(VENV)/.dev
 
 # What is uploaded is tested, not only what lies in the checkout.
 test-wheel: $(VENV)/.dev
-	rm -rf dist $(WHEEL_VENV)
+	rm -rf dist
 	$(BIN)/python -m build --quiet --wheel --outdir dist .
-	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(WHEEL_VENV)/bin/pip install --quiet --upgrade "pip>=25.1"
-	$(WHEEL_VENV)/bin/pip install --quiet dist/*.whl
-	cd $(WHEEL_VENV) && bin/python ../tests/wheel/smoke.py
-	$(WHEEL_VENV)/bin/pip install --quiet "$$(ls dist/*.whl)[test]" pytest-timeout
-	cd tests/wheel && ../../$(WHEEL_VENV)/bin/pytest -q
+	$(BIN)/python -m venv --clear $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python $(PIP) dist/*.whl
+	cd tests/wheel && ../../$(WHEEL_VENV)/bin/python smoke.py
+	$(WHEEL_VENV)/bin/python $(PIP) "$$(ls dist/*.whl)[test]" pytest-timeout
+	cd tests/wheel && ../../$(WHEEL_VENV)/bin/pytest -c pytest.ini --rootdir . -q . ../unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -49,19 +54,23 @@ tables: $(VENV)/.dev
 	$(BIN)/python -m channel_layers.conformance.table --output docs/tables/conformance.rst
 
 system:
-	PYTHON=$(PYTHON) scripts/system-packages
+	@PYTHON=$(PYTHON) scripts/system-packages
 
-$(VENV)/bin/python:
+# The stamp is made last, so that an environment that was not finished is made again.
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
-
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --editable ".[demo]"
+	@$(PYTHON) -c 'import ensurepip' || { echo "Python has no ensurepip; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV), once; it takes about half a minute."
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python $(PIP) --upgrade "pip>=25.1"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --editable ".[test,docs,bench,demo]" --group dev
+$(VENV)/.demo: $(VENV)/.made pyproject.toml
+	$(BIN)/python $(PIP) --editable ".[demo]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	$(BIN)/python $(PIP) --editable ".[test,docs,bench,demo]" --group dev
 	touch $@
 
 clean:

@@ -70,8 +70,11 @@ def _conformance(options: argparse.Namespace) -> int:
         features = Features.from_mapping(_json_object("--features", options.features))
     except ValueError as error:
         raise UsageError(f"--features: {error}") from error
-    if options.json and not options.json.absolute().parent.is_dir():
-        raise UsageError(f"--json: there is no folder {str(options.json.parent)!r}")
+    if options.json:
+        try:
+            options.json.touch()
+        except OSError as error:
+            raise UsageError(f"--json: cannot write {str(options.json)!r}: {error.strerror}") from error
     factory = _layer_factory(options.layer, config)
     print(f"Conformance of {options.layer}\n")
     progress = _Progress()
@@ -108,7 +111,7 @@ def _layer_factory(path: str, config: dict[str, Any]) -> Callable[..., Any]:
         raise UsageError(f"{path!r} is no path of a class; it looks like 'my.module.MyLayer'")
     try:
         module = import_module(module_path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"cannot import {path!r}: {type(error).__name__}: {error}") from error
     layer_class = getattr(module, name, None)
     if not callable(layer_class):

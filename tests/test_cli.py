@@ -61,7 +61,10 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
         ([MEMORY, "--features", '{"flush": "no"}'], "feature 'flush' must be true or false or null, not 'no'"),
         ([MEMORY, "--features", '{"capacity": "all"}'], 'feature \'capacity\' must be "channel" or "process" or null'),
         ([MEMORY, "--features", '{"deadline": 0}'], "feature 'deadline' must be a number of seconds above 0, not 0"),
-        ([MEMORY, "--json", "no/such/folder/file.json"], "--json: there is no folder 'no/such/folder'"),
+        (
+            [MEMORY, "--json", "no/such/file.json"],
+            "--json: cannot write 'no/such/file.json': No such file or directory",
+        ),
     ],
 )
 def test_usage_errors(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,8 +67,6 @@ class AttributeTests(LayerTests):
 
     @layer_test("groups", "group_expiry")
     async def test_group_expiry_is_an_attribute(self) -> None:
-        """*Persistence*: layer.group_expiry is the number of seconds that a membership lasts, by default a day."""
-        async with self.layer() as layer:
-            expect_equal(getattr(layer, "group_expiry", None), 86400, "by default, layer.group_expiry is a day")
+        """*Persistence*: layer.group_expiry is the number of seconds that a membership lasts."""
         async with self.layer(group_expiry=7) as layer:
             expect_equal(getattr(layer, "group_expiry", None), 7, "layer.group_expiry is what the option says")

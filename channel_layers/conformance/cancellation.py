@@ -10,7 +10,7 @@ import pytest
 
 from .base import LayerTests, layer_test, outcome
 from .delivery import STOP, numbered, numbers, receive_until_stop
-from .expect import expect_equal
+from .expect import expect, expect_equal
 
 #: A receive is cancelled after each of these numbers of turns of the event loop, so at each of its awaits.
 TURNS = range(12)
@@ -83,7 +83,7 @@ class CancellationTests(LayerTests):
     async def channels(self, kind: str, receiver: Any) -> tuple[str, str]:
         """Where to send and where to receive; skips if the layer does not claim this kind."""
         if kind == "normal":
-            for claim in ("normal_channels", "waiting"):
+            for claim in ("normal_channels", "waiting", "ordered_normal"):
                 if reason := await self.why_not(claim):
                     pytest.skip(reason)
             name = self.name("jobs")
@@ -157,7 +157,7 @@ class CancellationTests(LayerTests):
             expect_equal(numbers(got), list(range(count)), "receives that time out lose nothing, and keep the order")
             await self.expect_nothing(sender, receiver, channel, "nothing comes twice")
 
-    @layer_test("normal_channels", "waiting")
+    @layer_test("normal_channels", "waiting", "ordered_normal")
     async def test_competing_receivers_that_are_cancelled(self) -> None:
         """*Channels*: each message of a normal channel reaches one reader, once, though readers come and go."""
         async with self.layers(**self.roomy) as (sender, receiver):
@@ -179,6 +179,54 @@ class CancellationTests(LayerTests):
             for each in steady:
                 got += await self.within(each, "every reader gets its stop message")
             expect_equal(sorted(got), list(range(60)), "each message reaches one reader, once")
+
+    @pytest.mark.parametrize("verb", ["send", "new_channel"])
+    @layer_test()
+    async def test_a_cancelled_verb_disturbs_nobody(self, verb: str) -> None:
+        """*Channel Semantics*: what a verb was doing when it was cancelled is done once or not at all, and no other
+        verb has to wait for it.
+        """
+        async with self.layers() as (sender, receiver):
+            channel = await receiver.new_channel()
+            for turns in TURNS:
+                call = sender.send(channel, {"n": turns}) if verb == "send" else sender.new_channel()
+                await self.cancelled_after(turns, call)
+                await self.within(sender.send(channel, {"n": -1}), f"a send after a cancelled {verb}() returns")
+                got = [await self.take(receiver, channel, f"a message sent after a cancelled {verb}() arrives")]
+                if got[0] != {"n": -1}:
+                    got.append(await self.take(receiver, channel, f"a message sent after a cancelled {verb}() arrives"))
+                done_once = [{"n": turns}, {"n": -1}]
+                expect(got in (done_once, done_once[1:]), f"expected {done_once}, or only the last, got {got}")
+            await self.expect_nothing(sender, receiver, channel, "nothing comes twice")
+
+    @pytest.mark.parametrize("verb", ["group_add", "group_send", "group_discard"])
+    @layer_test("groups")
+    async def test_a_cancelled_group_verb_disturbs_nobody(self, verb: str) -> None:
+        """*Groups*: a verb of a group that was cancelled blocks no other, and the group works on."""
+        async with self.layers() as (sender, receiver):
+            for turns in TURNS:
+                group, channel = self.name("room"), await receiver.new_channel()
+                await receiver.group_add(group, channel)
+                argument = {"n": turns} if verb == "group_send" else channel
+                await self.cancelled_after(turns, getattr(receiver, verb)(group, argument))
+                await self.within(receiver.group_add(group, channel), f"group_add() after a cancelled {verb}() returns")
+                await self.within(
+                    sender.group_send(group, {"n": -1}), f"group_send() after a cancelled {verb}() returns"
+                )
+                rule = f"a group message after a cancelled {verb}() arrives"
+                got = await self.take(receiver, channel, rule)
+                if verb == "group_send" and got == {"n": turns}:
+                    got = await self.take(receiver, channel, rule)
+                expect_equal(got, {"n": -1}, rule)
+                if verb != "group_send":  # what was sent by a cancelled one may come later
+                    await self.expect_nothing(sender, receiver, channel, "one copy comes")
+
+    async def cancelled_after(self, turns: int, call: Any) -> None:
+        """Start a verb, and cancel it after so many turns of the event loop."""
+        task = self.start(call)
+        await self.turns(turns)
+        task.cancel()
+        await self.within(outcome(task), "a cancelled verb ends")
 
     @layer_test("groups")
     async def test_a_cancelled_member_stays_a_member(self) -> None:

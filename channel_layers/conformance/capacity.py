@@ -107,7 +107,7 @@ class CapacityTests(LayerTests):
             await self.within(sender.send(free, {"n": 1}), "a normal channel is not full because another is")
             await self.expect_next(receiver, free, {"n": 1}, "it delivers as ever")
 
-    @layer_test("capacity", "normal_channels", "waiting")
+    @layer_test("capacity", "channel_capacity", "normal_channels", "waiting")
     async def test_capacity_by_glob(self) -> None:
         """*Capacity*: channel_capacity gives the channels that match a glob pattern another capacity."""
         label = self.name("glob")
@@ -117,7 +117,7 @@ class CapacityTests(LayerTests):
             await self.fill(sender, f"{label}-x", 1)
             await self.fill(sender, f"{label}-xx", 2)
 
-    @layer_test("capacity", "normal_channels", "waiting")
+    @layer_test("capacity", "channel_capacity", "normal_channels", "waiting")
     async def test_capacity_by_regular_expression(self) -> None:
         """*Capacity*: a key of channel_capacity may be a compiled regular expression, which must match from the
         beginning of the name."""
@@ -128,7 +128,7 @@ class CapacityTests(LayerTests):
             await self.fill(sender, f"{label}.x", 2)
             await self.fill(sender, f"other.{label}.12", 2)
 
-    @layer_test("capacity", "normal_channels", "waiting")
+    @layer_test("capacity", "channel_capacity", "normal_channels", "waiting")
     async def test_the_first_pattern_holds(self) -> None:
         """*Capacity*: of several patterns that match a name, the first one gives its capacity."""
         label = self.name("first")
@@ -137,7 +137,7 @@ class CapacityTests(LayerTests):
             await self.fill(sender, f"{label}.ab", 3)
             await self.fill(sender, f"{label}.b", 1)
 
-    @layer_test("capacity=channel")
+    @layer_test("capacity=channel", "channel_capacity", "channel_prefix")
     async def test_patterns_apply_to_specific_channels(self) -> None:
         """*Capacity*: patterns are matched against the full name of a process-specific channel."""
         label = self.name("own")

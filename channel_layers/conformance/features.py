@@ -17,7 +17,8 @@ def _claim(default: Any, otherwise: str, choices: tuple[Any, ...] = (True, False
 class Features:
     """The claims of a layer. Each default is what the contract of a channel layer asks for; deny what yours leaves out.
 
-    A test that needs a claim which is denied is skipped, and the reason names the field. No field weakens a test.
+    A test that needs a claim which is denied is skipped, and the reason names the field; what the specification demands
+    of every layer cannot be denied. No field weakens a test.
     """
 
     # Who shares channels and groups
@@ -49,8 +50,14 @@ class Features:
     #: One reader gets what one writer sends to a channel, or to a group, in that order.
     ordered: bool = _claim(True, "messages come in any order")
 
+    #: That order holds on normal channels, too, for one reader. (The specification lets a layer deny it.)
+    ordered_normal: bool = _claim(True, "messages of a normal channel come in any order")
+
     #: That order holds also between direct and group messages of one writer.
     ordered_together: bool = _claim(True, "direct messages and group messages may overtake each other")
+
+    #: ``new_channel(prefix)`` takes the beginning of the name.
+    channel_prefix: bool = _claim(True, "new_channel() takes no prefix")
 
     #: ``discard_channel(name)`` ends a channel: its messages and its memberships.
     discard_channel: bool = _claim(True, "there is no discard_channel()")
@@ -69,8 +76,12 @@ class Features:
     #: The refusal of a value names its path, such as ``message["user"]["id"]``.
     message_paths: bool = _claim(True, "a refusal does not name the path of the value")
 
-    #: Messages of up to 1,048,576 bytes as JSON pass, larger ones raise ``layer.MessageTooLarge``.
-    size_limit: bool = _claim(True, "there is no limit to the size of a message, or another one")
+    #: Messages of more than 1,048,576 bytes as JSON raise ``layer.MessageTooLarge``. (Messages of up to that size pass
+    #: in every layer: the specification demands it.)
+    size_limit: bool = _claim(True, "there is no limit to the size of a message, or a higher one")
+
+    #: Messages may be nested to 128 levels, and deeper ones are refused.
+    depth_limit: bool = _claim(True, "there is no limit to the depth of a message, or another one")
 
     # Capacity
 
@@ -79,6 +90,9 @@ class Features:
     capacity: Literal["channel", "process"] | None = _claim(
         "channel", "unread messages are not bounded", ("channel", "process", None)
     )
+
+    #: The option ``channel_capacity`` gives some channels another capacity, by glob or regular expression.
+    channel_capacity: bool = _claim(True, "all channels have the same capacity")
 
     #: A layer object raises ``ChannelFull`` also for the channels of others. If not, the tests of capacity send with
     #: the object that receives.

@@ -29,7 +29,7 @@ class GroupTests(LayerTests):
     @layer_test("groups")
     async def test_a_group_of_many_members(self) -> None:
         """*Groups*: a group may have any number of members; each gets the message."""
-        async with self.layers() as (sender, receiver):
+        async with self.layers(**self.roomy) as (sender, receiver):
             group, members = self.name("room"), [await receiver.new_channel() for _ in range(500)]
             for channel in members:
                 await receiver.group_add(group, channel)

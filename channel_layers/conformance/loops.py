@@ -183,7 +183,7 @@ class LoopTests(LayerTests):
                 order = [message["n"] for message in got if message["writer"] == writer]
                 expect_equal(order, list(range(each)), "the messages of one thread keep their order")
 
-    @layer_test("threads", "loops", "normal_channels", "waiting")
+    @layer_test("threads", "loops", "normal_channels", "waiting", "ordered_normal")
     async def test_receivers_in_many_threads_share_the_messages(self) -> None:
         """*Channels*: readers of a normal channel in several threads and loops get each message once."""
         async with self.layers(**self.roomy) as (sender, receiver):

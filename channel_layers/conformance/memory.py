@@ -81,7 +81,7 @@ class MemoryTests(LayerTests):
     async def test_expired_messages_are_let_go(self) -> None:
         """*Channels*: what nobody reads is let go after its expiry, though nobody asks for that channel again."""
         expiry = 0.2 if self.features.sub_second_expiry else 1
-        async with self.layers(expiry=expiry) as (sender, receiver):
+        async with self.layers(expiry=expiry, **self.roomy) as (sender, receiver):
             with traced():
                 before, _ = tracemalloc.get_traced_memory()
                 for n in range(_COUNT):

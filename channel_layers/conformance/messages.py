@@ -72,7 +72,7 @@ class MessageTests(LayerTests):
             await sender.send(channel, Event({Text("key"): 1}))
             await self.expect_next(receiver, channel, {"key": 1}, "subclasses of dict and str arrive as plain types")
 
-    @layer_test()
+    @layer_test("depth_limit")
     async def test_deep_messages_arrive(self) -> None:
         """*Beyond the specification*: a message may be nested to 128 levels, the message itself being the first."""
         async with self.layers() as (sender, receiver):
@@ -83,7 +83,7 @@ class MessageTests(LayerTests):
                 await self.expect_next(receiver, channel, nested(LEVELS, kind), rule)
 
     @pytest.mark.parametrize("kind", [list, dict])
-    @layer_test("message_types")
+    @layer_test("depth_limit")
     async def test_too_deep_messages_are_refused(self, kind: type) -> None:
         """*Beyond the specification*: more than 128 levels are refused, and so is a list that contains itself."""
         async with self.layers() as (sender, receiver):

@@ -190,7 +190,7 @@ class NewChannelTests(LayerTests):
             names = [await layer.new_channel() for _ in range(1000) for layer in (one, other)]
             expect(len(set(names)) == 2000, f"expected 2,000 names, got {len(set(names))} different ones")
 
-    @layer_test()
+    @layer_test("channel_prefix")
     async def test_new_channel_honours_its_prefix(self) -> None:
         """*Specification Details*: new_channel(prefix) returns a name that begins with the prefix."""
         async with self.layers() as (sender, receiver):
@@ -201,7 +201,7 @@ class NewChannelTests(LayerTests):
                 await self.expect_next(receiver, channel, {"n": 1}, "a channel with a prefix delivers")
 
     @pytest.mark.parametrize("prefix", [pytest.param(ILLEGAL_CHANNEL[label], id=label) for label in BAD_PREFIXES])
-    @layer_test("name_rules")
+    @layer_test("name_rules", "channel_prefix")
     async def test_new_channel_refuses_a_bad_prefix(self, prefix: str) -> None:
         """*Specification Details*: a prefix that makes no legal name is a TypeError."""
         async with self.layer() as layer:

@@ -86,7 +86,7 @@ class ProcessTests(LayerTests):
             await sender.send(channel, {"n": 1})
             await self.expect_next(receiver, channel, {"n": 1}, "the parent receives as ever")
 
-    @layer_test("fork", "normal_channels", "waiting")
+    @layer_test("fork", "normal_channels", "waiting", "ordered_normal")
     async def test_fork_doubles_no_message(self) -> None:
         """*Channel Semantics*: a message that was unread at fork() is delivered once, in one of the processes."""
         async with self.layers() as (sender, receiver):
@@ -183,7 +183,7 @@ class ProcessTests(LayerTests):
                 await self.expect_next(receiver, channel, {"n": 1}, "the member in this process gets the message")
                 expect_equal(await child.hear(), {"n": 1}, "the member in the other process gets the message")
 
-    @layer_test("cross_process", "normal_channels", "waiting")
+    @layer_test("cross_process", "normal_channels", "waiting", "ordered_normal")
     async def test_processes_share_a_normal_channel(self) -> None:
         """*Channels*: readers of a normal channel in several processes get each message once."""
 

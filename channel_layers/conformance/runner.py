@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import io
 import os
+import secrets
 import signal
 import tempfile
 import threading
@@ -80,7 +81,8 @@ def run(
     recorder = _Recorder(_INTERRUPT_AFTER * features.deadline, report)
     output = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, _undisturbed(folder):
-        file, configuration = Path(folder, "test_layer.py"), Path(folder, "pytest.ini")
+        # A name that no module of the user has, and none of an earlier run.
+        file, configuration = Path(folder, f"test_{secrets.token_hex(8)}.py"), Path(folder, "pytest.ini")
         file.write_text(_TEST_FILE)
         configuration.write_text(_CONFIGURATION)
         arguments = [str(file), "-c", str(configuration), "--rootdir", folder, "--noconftest", "-q"]

@@ -10,9 +10,9 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from .expect import fail
@@ -40,6 +40,25 @@ async def within(seconds: float, awaitable: Awaitable[T], what: str) -> T:
     if time.monotonic() - started >= seconds and not failed:
         raise fail(f"expected within {seconds:g} s: {what}")
     return await task
+
+
+@contextmanager
+def timers_set() -> Iterator[list[Any]]:
+    """What sets a timer in the running event loop meanwhile; always empty for a loop that does not let one look."""
+    loop, timers = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+
+    def noted(when: float, callback: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        timers.append(callback)
+        return call_at(when, callback, *args, **options)
+
+    with suppress(AttributeError):
+        loop.call_at = noted  # type: ignore[method-assign, assignment]
+    try:
+        yield timers
+    finally:
+        with suppress(AttributeError):
+            del loop.call_at
 
 
 def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:

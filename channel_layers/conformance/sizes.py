@@ -42,7 +42,7 @@ class SizeTests(LayerTests):
     """Message size"""
 
     @pytest.mark.parametrize("made_of", MADE_OF)
-    @layer_test("size_limit")
+    @layer_test()
     async def test_the_largest_message_arrives(self, made_of: str) -> None:
         """*Messages*: a message of exactly 1,048,576 bytes as JSON arrives."""
         async with self.layers() as (sender, receiver):

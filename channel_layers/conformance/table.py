@@ -21,6 +21,7 @@ _TIME_LIMIT = 900
 #: What the specification does not ask for, and only the layers of this package promise.
 _ONLY_OURS = {
     "owned_channels": False,
+    "depth_limit": False,
     "discard_channel": False,
     "plain_types": False,
     "message_paths": False,
@@ -69,6 +70,9 @@ Conformance, layer by layer
 Every rule of the conformance suite, held against each layer by ``channel-layers conformance``. A rule *passes* if all
 its cases do. *Not claimed* means that the layer does not say that it keeps the rule, and was not asked: most of these
 are not in the specification. What is in italics is the heading of the specification that the rule stands under.
+
+The specification lists the types that a message may hold, and does not say what to do with others. That they are
+*refused with a TypeError* is our reading: what a layer in memory accepts, a layer on a wire cannot carry.
 """
 
 

@@ -37,17 +37,28 @@ class Ended(NamedTuple):
         return self.test.partition("[")[0]
 
 
-def run_suite(tests: Mapping[str, Collection[str]], folder: Path, deadline: float) -> list[Ended]:
-    """Run tests on layers, both by their names; ``deadline`` is what one step of a test on a broken layer may take."""
-    layers = list(tests)
+#: Seconds that a step of a test may take that shall fail. To mistake a slow machine for a failure does no harm there.
+_DEADLINE = 1.0
+
+Tests = Mapping[str, Collection[str]]
+
+
+def run_suite(shall_fail: Tests, shall_pass: Tests, folder: Path) -> list[Ended]:
+    """Run tests on layers, both by their names."""
+    layers = sorted({*shall_fail, *shall_pass})
     runs = []
     for number in range(_PROCESSES):
         task, output = folder / f"task-{number}.json", folder / f"ended-{number}.jsonl"
         output.touch()
-        share = {layer: sorted(tests[layer]) for layer in layers[number::_PROCESSES]}
-        if share:
-            task.write_text(json.dumps({"tests": share, "output": str(output), "deadline": deadline}))
-            runs.append((_start(task, folder / f"pytest-{number}.txt"), output))
+        share = layers[number::_PROCESSES]
+        choice = {
+            "shall_fail": {layer: sorted(shall_fail.get(layer, ())) for layer in share},
+            "shall_pass": {layer: sorted(shall_pass.get(layer, ())) for layer in share},
+            "deadline": _DEADLINE,
+            "output": str(output),
+        }
+        task.write_text(json.dumps(choice))
+        runs.append((_start(task, folder / f"pytest-{number}.txt"), output))
     try:
         for process, _ in runs:
             process.wait(_PROCESS_TIMEOUT)
@@ -65,6 +76,11 @@ def _start(task: Path, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, *["-O"] * sys.flags.optimize, "-m", "pytest", "-q", "--tb=short", "-rN"]
     command += ["-p", "recorder", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += [f"--timeout={_TEST_TIMEOUT}", "--timeout-method=signal", "suite_on_broken_layers.py"]
-    environment = {**os.environ, "RECORDER": str(task), "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    environment = {
+        **os.environ,
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(task.parent),
+        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+        "RECORDER": str(task),
+    }
     with log.open("wb") as output:
         return subprocess.Popen(command, cwd=HERE, env=environment, stdout=output, stderr=subprocess.STDOUT)

@@ -8,14 +8,18 @@ from typing import Any, ClassVar, NoReturn
 from .base import BrokenLayer
 
 
-class SendIsNoCoroutineFunction(BrokenLayer, caught_by="test_verbs_are_coroutine_functions"):
+class SendIsNoCoroutineFunction(BrokenLayer, caught_by="test_verbs_are_coroutine_functions", also="LoopTests"):
     """send is a coroutine function: here a plain one that returns an awaitable."""
 
     def send(self, channel: str, message: dict[str, Any]) -> Awaitable[None]:  # type: ignore[override]
         return super().send(channel, message)
 
 
-class GroupSendIsNoCoroutineFunction(BrokenLayer, caught_by="test_group_verbs_are_coroutine_functions"):
+class GroupSendIsNoCoroutineFunction(
+    BrokenLayer,
+    caught_by="test_group_verbs_are_coroutine_functions",
+    also="LoopTests",
+):
     """group_send is a coroutine function: here a plain one that returns an awaitable."""
 
     def group_send(self, group: str, message: dict[str, Any]) -> Awaitable[None]:  # type: ignore[override]

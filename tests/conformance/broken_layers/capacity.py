@@ -13,7 +13,11 @@ from channel_layers.inbox import ChannelQueue, Inbox
 from .base import BrokenLayer
 
 
-class BlocksWhenFull(BrokenLayer, caught_by="test_a_full_channel_raises test_sending_does_not_wait_for_a_reader"):
+class BlocksWhenFull(
+    BrokenLayer,
+    caught_by="test_a_full_channel_raises test_sending_does_not_wait_for_a_reader",
+    also="StatisticsTests",
+):
     """Sending never blocks: a send to a full channel waits for room."""
 
     async def _send(self, channel: str, payload: Any) -> None:  # type: ignore[override]
@@ -26,7 +30,8 @@ class BlocksWhenFull(BrokenLayer, caught_by="test_a_full_channel_raises test_sen
 
 class NeverFull(
     BrokenLayer,
-    caught_by="test_a_full_channel_raises test_unread_messages_are_bounded test_memory_is_bounded",
+    caught_by="test_a_full_channel_raises test_memory_is_bounded test_unread_messages_are_bounded",
+    also="StatisticsTests",
 ):
     """Capacity: none at all."""
 
@@ -46,7 +51,11 @@ class DropsSilentlyWhenFull(BrokenLayer, caught_by="test_a_full_channel_raises t
                 inbox._drop("full", channel)
 
 
-class EvictsTheOldest(BrokenLayer, caught_by="test_a_full_channel_raises test_a_refused_message_is_not_delivered"):
+class EvictsTheOldest(
+    BrokenLayer,
+    caught_by="test_a_full_channel_raises test_a_refused_message_is_not_delivered",
+    also="StatisticsTests",
+):
     """ChannelFull: a send to a full channel makes room by dropping the oldest message."""
 
     class InboxType(Inbox):
@@ -63,6 +72,7 @@ class HoldsOneMore(
     BrokenLayer,
     caught_by="test_a_full_channel_raises test_a_full_normal_channel_raises "
     "test_group_messages_fill_a_channel_and_no_more",
+    also="StatisticsTests",
 ):
     """Capacity: a channel holds one message more than it may."""
 
@@ -70,14 +80,14 @@ class HoldsOneMore(
         return super().get_capacity(channel) + 1
 
 
-class HoldsOneLess(BrokenLayer, caught_by="test_a_full_channel_raises"):
+class HoldsOneLess(BrokenLayer, caught_by="test_a_full_channel_raises", also="ExpiryTests FlushTests StatisticsTests"):
     """Capacity: a channel holds one message less than it may, if it may hold several."""
 
     def get_capacity(self, channel: str) -> int:
         return max(1, super().get_capacity(channel) - 1)
 
 
-class ReceivingMakesNoRoom(BrokenLayer, caught_by="test_receiving_makes_room"):
+class ReceivingMakesNoRoom(BrokenLayer, caught_by="test_receiving_makes_room", also="ExpiryTests FlushTests"):
     """Capacity counts unread messages: here those already received count too."""
 
     class InboxType(Inbox):
@@ -92,7 +102,11 @@ class ReceivingMakesNoRoom(BrokenLayer, caught_by="test_receiving_makes_room"):
             return super().put(channel, payload)
 
 
-class GroupSendRaisesChannelFull(BrokenLayer, caught_by="test_a_group_message_is_dropped_for_the_full_member_only"):
+class GroupSendRaisesChannelFull(
+    BrokenLayer,
+    caught_by="test_a_group_message_is_dropped_for_the_full_member_only",
+    also="StatisticsTests",
+):
     """Groups drop silently: group_send raises ChannelFull when a member is full."""
 
     def _group_send(self, group: str, payload: Any) -> None:
@@ -134,7 +148,11 @@ class GroupMessagesIgnoreCapacity(
                 queue.capacity = capacity
 
 
-class CapacityPerProcess(BrokenLayer, caught_by="test_capacity_is_per_channel"):
+class CapacityPerProcess(
+    BrokenLayer,
+    caught_by="test_capacity_is_per_channel",
+    also="ExpiryTests GroupTests StatisticsTests",
+):
     """Capacity is per channel: here the channels of a process share one."""
 
     class InboxType(Inbox):

@@ -32,7 +32,8 @@ class DeliversTwice(
 
 class LosesEveryHundredth(
     BrokenLayer,
-    caught_by="test_first_in_first_out test_competing_receivers_share_the_messages test_many_threads_send",
+    caught_by="test_competing_receivers_share_the_messages test_first_in_first_out test_many_threads_send",
+    also="CancellationTests CapacityTests",
 ):
     """No loss: every hundredth message that is sent to a channel is accepted and vanishes."""
 
@@ -80,7 +81,8 @@ class ChannelsOfAProcessAreOne(BrokenLayer, caught_by="test_channels_are_apart",
 
 class NormalChannelsDoNotKeep(
     BrokenLayer,
-    caught_by="test_a_message_arrives_on_a_normal_channel test_a_busy_channel_does_not_silence_a_quiet_one",
+    caught_by="test_a_busy_channel_does_not_silence_a_quiet_one test_a_message_arrives_on_a_normal_channel",
+    also="CancellationTests CapacityTests FlushTests GroupTests LoopTests NameTests ProcessTests",
 ):
     """Normal channels: a message waits there for a receiver; here it is lost if nobody waits for it."""
 
@@ -90,7 +92,11 @@ class NormalChannelsDoNotKeep(
             super()._send(channel, payload)
 
 
-class NormalChannelsDoNotWake(BrokenLayer, caught_by="test_a_waiting_receive_wakes_on_a_normal_channel"):
+class NormalChannelsDoNotWake(
+    BrokenLayer,
+    caught_by="test_a_waiting_receive_wakes_on_a_normal_channel",
+    also="CancellationTests ExpiryTests LoopTests",
+):
     """Normal channels: a receive that waits there is not woken."""
 
     class InboxType(Inbox):
@@ -116,6 +122,7 @@ class NormalChannelsArePrefixes(BrokenLayer, caught_by="test_normal_channels_are
 class LastInFirstOut(
     BrokenLayer,
     caught_by="test_first_in_first_out test_first_in_first_out_on_a_normal_channel test_timeouts_lose_nothing",
+    also="CapacityTests FlushTests GroupTests LoopTests MessageTests PrefixTests ProcessTests",
 ):
     """Order: the newest message of a channel comes first."""
 
@@ -125,7 +132,11 @@ class LastInFirstOut(
             queue.items.rotate()
 
 
-class SwapsNeighbours(BrokenLayer, caught_by="test_first_in_first_out test_order_while_receiving"):
+class SwapsNeighbours(
+    BrokenLayer,
+    caught_by="test_first_in_first_out test_order_while_receiving",
+    also="CancellationTests GroupTests LoopTests PrefixTests",
+):
     """Order: every tenth message of the layer overtakes the one before it in its channel."""
 
     class InboxType(Inbox):
@@ -138,7 +149,8 @@ class SwapsNeighbours(BrokenLayer, caught_by="test_first_in_first_out test_order
 
 class GroupMessagesOvertake(
     BrokenLayer,
-    caught_by="test_each_member_gets_the_order test_direct_and_group_messages_keep_their_order",
+    caught_by="test_direct_and_group_messages_keep_their_order test_each_member_gets_the_order",
+    also="CapacityTests",
 ):
     """Order among the messages of one group: each is put before those that already wait."""
 
@@ -159,6 +171,7 @@ class GroupMessagesOvertake(
 class EveryReceiverGetsACopy(
     BrokenLayer,
     caught_by="test_competing_receivers_share_the_messages test_concurrent_receivers_of_a_specific_channel",
+    also="CancellationTests LoopTests",
 ):
     """One receiver: a message goes to all receivers that wait at the channel."""
 
@@ -197,7 +210,8 @@ class PrefixInOrderOfNames(BrokenLayer, caught_by="test_a_prefix_receives_in_ord
 
 class PrefixMissesNewChannels(
     BrokenLayer,
-    caught_by="test_a_waiting_prefix_receive_wakes test_prefix_and_direct_receives_share test_either_receive_wakes",
+    caught_by="test_a_waiting_prefix_receive_wakes test_either_receive_wakes test_prefix_and_direct_receives_share",
+    also="CancellationTests",
 ):
     """Prefix receive: channels that were first used after it began are not received."""
 
@@ -209,7 +223,11 @@ class PrefixMissesNewChannels(
             return queue
 
 
-class ReceivesForeignChannels(BrokenLayer, caught_by="test_receiving_on_a_foreign_channel_is_refused"):
+class ReceivesForeignChannels(
+    BrokenLayer,
+    caught_by="test_receiving_on_a_foreign_channel_is_refused",
+    also="ProcessTests",
+):
     """Process-specific channels: another process's channel may be received on, where nothing will ever come."""
 
     def _may_receive(self, channel: str) -> bool:

@@ -43,7 +43,8 @@ class AddedTwiceGetsTwo(BrokenLayer, caught_by="test_adding_twice_is_adding_once
 
 class LateMembersGetEarlierMessages(
     BrokenLayer,
-    caught_by="test_who_joins_later_gets_nothing test_a_discarded_member_can_come_back",
+    caught_by="test_a_discarded_member_can_come_back test_who_joins_later_gets_nothing",
+    also="CloseTests ExpiryTests FlushTests LoopTests",
 ):
     """Membership counts when a message is sent: here who joins afterwards gets the latest one too."""
 
@@ -75,7 +76,7 @@ class LeavingForgetsEarlierMessages(BrokenLayer, caught_by="test_who_leaves_late
             for item in [item for item in queue.items if isinstance(item[2], _Shared)]:
                 queue.items.remove(item)
                 inbox.dropped["discarded"] += 1
-                if queue.prefix is not None:
+                if queue.prefix is not None and queue.prefix.arrivals is not None:
                     del queue.prefix.arrivals[item[1]]
 
 
@@ -94,7 +95,7 @@ class LeavingOneLeavesAll(BrokenLayer, caught_by="test_groups_are_apart"):
             self._groups.discard_channel(channel)
 
 
-class LeavingTwiceIsAnError(BrokenLayer, caught_by="test_discarding_a_stranger_does_nothing"):
+class LeavingTwiceIsAnError(BrokenLayer, caught_by="test_discarding_a_stranger_does_nothing", also="StatisticsTests"):
     """group_discard of a channel that is no member does nothing: here it is an error."""
 
     async def _group_discard(self, group: str, channel: str) -> None:
@@ -103,7 +104,11 @@ class LeavingTwiceIsAnError(BrokenLayer, caught_by="test_discarding_a_stranger_d
         await super()._group_discard(group, channel)
 
 
-class EmptyGroupIsAnError(BrokenLayer, caught_by="test_a_group_without_members"):
+class EmptyGroupIsAnError(
+    BrokenLayer,
+    caught_by="test_a_group_without_members",
+    also="CloseTests ExpiryTests FlushTests NameTests ProcessTests StatisticsTests",
+):
     """group_send to a group without members does nothing: here it is an error."""
 
     def _group_send(self, group: str, payload: Any) -> None:
@@ -130,14 +135,19 @@ class GoneMembersAreErrors(BrokenLayer, caught_by="test_a_hand_made_member_is_le
         super()._group_send(group, payload)
 
 
-class JoiningTakesAWhile(BrokenLayer, caught_by="test_adding_is_live_when_it_returns"):
+class JoiningTakesAWhile(
+    BrokenLayer,
+    caught_by="test_adding_is_live_when_it_returns",
+    also="CloseTests ExpiryTests FlushTests IsolationTests LoopTests MessageTests NameTests ProcessTests "
+    "StatisticsTests",
+):
     """group_add is live when it returns: here it is in the next turn of the loop."""
 
     async def _group_add(self, group: str, channel: str) -> None:
         asyncio.get_running_loop().call_soon(self._groups.add, group, channel)
 
 
-class GroupMessagesDoNotWake(BrokenLayer, caught_by="test_a_waiting_member_wakes"):
+class GroupMessagesDoNotWake(BrokenLayer, caught_by="test_a_waiting_member_wakes", also="LoopTests"):
     """A receive that waits gets what comes: here a group message does not wake it."""
 
     class InboxType(Inbox):
@@ -149,7 +159,11 @@ class GroupMessagesDoNotWake(BrokenLayer, caught_by="test_a_waiting_member_wakes
                 queue.waiters = waiters
 
 
-class OneMemberIsEnough(BrokenLayer, caught_by="test_every_member_gets_a_group_message"):
+class OneMemberIsEnough(
+    BrokenLayer,
+    caught_by="test_every_member_gets_a_group_message",
+    also="CancellationTests IsolationTests LoopTests MessageTests StatisticsTests",
+):
     """Every member gets the message: here the one that joined last."""
 
     class GroupsType(Groups):
@@ -165,7 +179,7 @@ class StopsAtFiftyMembers(BrokenLayer, caught_by="test_a_group_of_many_members")
             return tuple(super().members(group))[:50]
 
 
-class GroupIsAlsoAChannel(BrokenLayer, caught_by="test_a_group_is_not_a_channel"):
+class GroupIsAlsoAChannel(BrokenLayer, caught_by="test_a_group_is_not_a_channel", also="StatisticsTests"):
     """Groups and channels have separate names: here a group message also goes to the channel of that name."""
 
     class GroupsType(Groups):

@@ -15,7 +15,7 @@ from channel_layers.inbox import Inbox
 from .base import BrokenLayer
 
 
-class NewChannelRepeatsNames(BrokenLayer, caught_by="test_new_channels_are_unique"):
+class NewChannelRepeatsNames(BrokenLayer, caught_by="test_new_channels_are_unique", also="GroupTests"):
     """new_channel: every name is fresh; here every fiftieth is one that was given out before."""
 
     def _break(self) -> None:
@@ -27,7 +27,7 @@ class NewChannelRepeatsNames(BrokenLayer, caught_by="test_new_channels_are_uniqu
         return self._given[-1 if len(self._given) % 50 else -2]
 
 
-class NewChannelIgnoresPrefix(BrokenLayer, caught_by="test_new_channel_honours_its_prefix"):
+class NewChannelIgnoresPrefix(BrokenLayer, caught_by="test_new_channel_honours_its_prefix", also="CapacityTests"):
     """new_channel: the name begins with the given prefix; here always with the same."""
 
     async def _new_channel(self, prefix: str) -> str:
@@ -35,14 +35,18 @@ class NewChannelIgnoresPrefix(BrokenLayer, caught_by="test_new_channel_honours_i
         return await super()._new_channel("specific")
 
 
-class NewChannelIsNormal(BrokenLayer, caught_by="test_new_channel_is_process_specific"):
+class NewChannelIsNormal(
+    BrokenLayer,
+    caught_by="test_new_channel_is_process_specific",
+    also="CancellationTests CapacityTests CloseTests ExpiryTests FlushTests PrefixTests ProcessTests",
+):
     """new_channel: the name is process-specific, with a "!"; here it is a normal one."""
 
     async def _new_channel(self, prefix: str) -> str:
         return (await super()._new_channel(prefix)).replace("!", ".")
 
 
-class DeclaresWhatItLacks(BrokenLayer, caught_by="test_flush_drops_messages"):
+class DeclaresWhatItLacks(BrokenLayer, caught_by="test_flush_drops_messages", also="StatisticsTests"):
     """extensions: what is declared works; here flush does not."""
 
     async def _flush(self) -> None:

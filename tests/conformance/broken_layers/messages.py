@@ -18,9 +18,10 @@ from .base import BrokenLayer
 
 class SharesWithTheSender(
     BrokenLayer,
-    caught_by="test_the_sender_changes_its_message_afterwards "
-    "test_a_waiting_receiver_does_not_share_with_the_sender test_sending_does_not_change_the_message "
-    "test_the_sender_changes_its_group_message_afterwards test_a_message_sent_twice_arrives_as_two",
+    caught_by="test_a_message_sent_twice_arrives_as_two test_a_waiting_receiver_does_not_share_with_the_sender "
+    "test_sending_does_not_change_the_message test_the_sender_changes_its_group_message_afterwards "
+    "test_the_sender_changes_its_message_afterwards",
+    also="MessageTests",
 ):
     """Isolation: the receiver gets the very dict that was sent."""
 
@@ -88,7 +89,8 @@ class _Changes(BrokenLayer):
 
 class BytesBecomeText(
     _Changes,
-    caught_by="test_value_arrives test_values_arrive_through_a_group test_any_legal_message_arrives",
+    caught_by="test_any_legal_message_arrives test_value_arrives test_values_arrive_through_a_group",
+    also="IsolationTests",
 ):
     """Types: byte strings arrive as str."""
 
@@ -209,7 +211,8 @@ class _Forgives(BrokenLayer):
 
 class SetsAllowed(
     _Forgives,
-    caught_by="test_value_is_refused test_any_foreign_value_is_refused test_a_refused_message_changes_nothing",
+    caught_by="test_a_refused_message_changes_nothing test_any_foreign_value_is_refused test_value_is_refused",
+    also="StatisticsTests",
 ):
     """Refused types: a set passes."""
 

@@ -93,14 +93,22 @@ class BytesAllowed(BrokenLayer, caught_by="test_illegal_channel_name test_illega
         return super()._admit_group(group.decode() if isinstance(group, bytes) else group)
 
 
-class HyphensRefused(BrokenLayer, caught_by="test_legal_channel_name test_legal_specific_name test_legal_group_name"):
+class HyphensRefused(
+    BrokenLayer,
+    caught_by="test_legal_channel_name test_legal_group_name test_legal_specific_name",
+    also="CapacityTests NewChannelTests",
+):
     """Names may hold hyphens: here they may not."""
 
     channel_name_regex = re.compile(r"[a-zA-Z0-9_.]+(?:![a-zA-Z0-9_.]*)?\Z")
     group_name_regex = re.compile(r"[a-zA-Z0-9_.]+\Z")
 
 
-class BadNamesAreValueErrors(BrokenLayer, caught_by="test_illegal_channel_name test_illegal_group_name"):
+class BadNamesAreValueErrors(
+    BrokenLayer,
+    caught_by="test_illegal_channel_name test_illegal_group_name",
+    also="StatisticsTests",
+):
     """A bad name is a TypeError: here a ValueError."""
 
     def require_valid_channel_name(self, name: Any, receive: bool = False) -> bool:

@@ -34,7 +34,11 @@ def _may_be_large(message: dict[str, Any]) -> bool:
     return any(isinstance(value, (str, bytes, list, dict)) and len(value) > 1000 for value in message.values())
 
 
-class AnySizeAllowed(_Measures, caught_by="test_one_byte_more_is_refused test_the_limit_holds_for_groups"):
+class AnySizeAllowed(
+    _Measures,
+    caught_by="test_one_byte_more_is_refused test_the_limit_holds_for_groups",
+    also="StatisticsTests",
+):
     """Size: no limit."""
 
     def size(self, message: dict[str, Any], exact: int) -> int:
@@ -53,7 +57,11 @@ class SharedListsCountOnce(BrokenLayer, caught_by="test_shared_lists_count_as_of
             return dict(message)
 
 
-class OneByteMoreAllowed(_Measures, caught_by="test_one_byte_more_is_refused test_the_limit_holds_for_groups"):
+class OneByteMoreAllowed(
+    _Measures,
+    caught_by="test_one_byte_more_is_refused test_the_limit_holds_for_groups",
+    also="StatisticsTests",
+):
     """Size: a message of one byte too many passes."""
 
     def size(self, message: dict[str, Any], exact: int) -> int:

@@ -37,7 +37,11 @@ class DropsAreNotCounted(
             self.drops.note(reason, channel)
 
 
-class UnreadIsARemainder(BrokenLayer, caught_by="test_unread_is_what_can_be_received"):
+class UnreadIsARemainder(
+    BrokenLayer,
+    caught_by="test_unread_is_what_can_be_received",
+    also="CancellationTests CapacityTests DeliveryTests GroupTests LoopTests PrefixTests ProcessTests",
+):
     """Statistics: unread is counted by looking; here it is what remains, and hides that each
     third message in a channel pushes out the first."""
 

@@ -10,13 +10,14 @@ from channel_layers.exceptions import LayerClosed
 from channel_layers.inbox import ChannelQueue, Inbox
 from channel_layers.waiters import Waiters
 
-from .base import BrokenLayer
+from .base import EVERYTHING, BrokenLayer
 
 
 class CancelledReceiveLosesMessage(
     BrokenLayer,
-    caught_by="test_cancelled_where_a_message_waits test_cancelled_when_a_message_comes "
-    "test_a_cancelled_member_stays_a_member",
+    caught_by="test_a_cancelled_member_stays_a_member test_cancelled_when_a_message_comes "
+    "test_cancelled_where_a_message_waits",
+    also="LoopTests",
 ):
     """Cancellation: a receive that is cancelled between taking a message and returning it loses the message."""
 
@@ -29,6 +30,7 @@ class CancelledReceiveLosesMessage(
 class CancelledReceiveTakesTheNext(
     BrokenLayer,
     caught_by="test_cancelled_while_waiting test_competing_receivers_that_are_cancelled",
+    also="LoopTests",
 ):
     """Cancellation: for each receive that was cancelled, the next message vanishes, as if it were there still."""
 
@@ -104,9 +106,9 @@ class OtherThreadsDoNotWake(
 
 class BoundToItsFirstLoop(
     BrokenLayer,
-    caught_by="test_a_receive_in_another_thread_wakes test_many_loops_one_after_the_other "
-    "test_messages_outlive_a_loop test_async_to_sync test_a_dead_loop_swallows_nothing "
-    "test_groups_in_many_threads",
+    caught_by="test_a_dead_loop_swallows_nothing test_a_receive_in_another_thread_wakes test_async_to_sync "
+    "test_groups_in_many_threads test_many_loops_one_after_the_other test_messages_outlive_a_loop",
+    also="ProcessTests",
 ):
     """Loops: whoever receives on another event loop than the first gets an error."""
 
@@ -122,7 +124,7 @@ class BoundToItsFirstLoop(
         return await self._inbox.take(channel)
 
 
-class IdleReceiveEnds(BrokenLayer, caught_by="test_a_receive_waits_as_long_as_it_takes"):
+class IdleReceiveEnds(BrokenLayer, caught_by="test_a_receive_waits_as_long_as_it_takes", also="ProcessTests"):
     """Waiting: a receive ends with an error because nothing has come for a while."""
 
     async def _receive(self, channel: str) -> Any:
@@ -143,3 +145,42 @@ class PollsForMessages(BrokenLayer, caught_by="test_waiting_costs_nothing"):
             if payload is not None:
                 return payload
             await asyncio.sleep(0.005)
+
+
+class CancelledVerbKeepsTheLayer(
+    BrokenLayer,
+    caught_by="test_a_cancelled_verb_disturbs_nobody test_a_cancelled_group_verb_disturbs_nobody",
+    also=EVERYTHING,
+):
+    """Cancellation: a verb that is cancelled at an await keeps the lock that all verbs take."""
+
+    def _break(self) -> None:
+        super()._break()
+        self._busy = False
+
+    async def _locked(self) -> None:
+        while self._busy:  # noqa: ASYNC110 - a lock made badly on purpose
+            await asyncio.sleep(0.001)
+        self._busy = True
+        await asyncio.sleep(0)
+        self._busy = False
+
+    async def _send(self, channel: str, payload: Any) -> None:
+        await self._locked()
+        super()._send(channel, payload)
+
+    async def _new_channel(self, prefix: str) -> str:
+        await self._locked()
+        return await super()._new_channel(prefix)
+
+    async def _group_add(self, group: str, channel: str) -> None:
+        await self._locked()
+        await super()._group_add(group, channel)
+
+    async def _group_discard(self, group: str, channel: str) -> None:
+        await self._locked()
+        await super()._group_discard(group, channel)
+
+    async def _group_send(self, group: str, payload: Any) -> None:
+        await self._locked()
+        super()._group_send(group, payload)
