@@ -48,7 +48,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
     :param group_expiry: seconds that a membership lasts after the latest ``group_add``; None: as long as the process.
     :raises InvalidChannelLayerError: naming the option that is unknown or has a bad value.
 
-    The options are read when the layer is built. Setting the attributes of the same names later changes nothing.
+    The options are read when the layer is built; do not rely on setting the attributes of the same names later.
     """
 
     #: The exception of a ``send`` to a channel that is at its capacity.

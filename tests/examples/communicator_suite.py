@@ -56,6 +56,11 @@ def test_the_layer_is_ours():
     assert channel_layers.get_channel_layer() is get_channel_layer()
 
 
+def test_a_page_may_stay_open_for_days():
+    # It joins its group once, so the membership must not end before the page does.
+    assert get_channel_layer().group_expiry is None
+
+
 @pytest.mark.asyncio
 async def test_two_consumers_talk(room):
     async with visit(room, "Ann") as ann:

@@ -109,6 +109,19 @@ def test_what_people_write_is_shown_as_text(chat_server, room, window):
     assert ann.browser.title == f"{room} · Chat"
 
 
+def test_names_are_isolated_from_the_text_around_them(chat_server, room, window):
+    ann, bob = window(), window()
+    ann.enter(chat_server, room, "Ann")
+    name = "בוב"
+    bob.enter(chat_server, room, name)
+    bob.say("/roll 2d6")
+    ann.shows(f"{name} rolled 2d6:")
+    bob.close()
+    ann.shows(f"{name} left")
+    isolated = ann.browser.find_elements(By.CSS_SELECTOR, "#log .event bdi, #log .dice bdi")
+    assert [element.text for element in isolated] == ["Ann", name, name, name]  # joined, joined, rolled, left
+
+
 def test_a_refused_message_is_explained_beside_the_input(chat_server, room, window):
     ann = window()
     ann.enter(chat_server, room, "Ann")

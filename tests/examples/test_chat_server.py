@@ -82,9 +82,9 @@ async def visit(chat: Any, room: str, name: str) -> AsyncIterator[Visitor]:
         yield visitor
 
 
-def fetch(url: str, form: dict[str, str] | None = None) -> tuple[int, str, str]:
+def fetch(url: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, str, str]:
     """Status, address after redirects, and body."""
-    request = Request(url, data=None if form is None else urlencode(form).encode())
+    request = Request(url, data=None if form is None else urlencode(form).encode(), headers=headers)
     try:
         with urlopen(request, timeout=DEADLINE) as response:
             return response.status, response.url, response.read().decode()
@@ -152,6 +152,19 @@ def test_the_sync_view_refuses_with_a_reason(chat_server, room, form, status, re
     answer, _, body = fetch(chat_server.room_url(room) + "announce", form)
     assert answer == status
     assert reason in body
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://elsewhere.example", "http://127.0.0.1:1", "http://[", "null", ""], ids=repr
+)
+def test_the_sync_view_takes_nothing_from_pages_of_other_sites(chat_server, origin):
+    status, _, body = fetch(chat_server.room_url("lobby") + "announce", {"text": "Hello"}, Origin=origin)
+    assert (status, list(json.loads(body))) == (403, ["error"])
+
+
+def test_the_sync_view_takes_what_its_own_pages_send(chat_server, room):
+    url = chat_server.room_url(room) + "announce"
+    assert fetch(url, {"text": "Hello"}, Origin=chat_server.origin)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -271,6 +284,15 @@ def test_a_taken_port_is_one_clear_line(chat_server, run_python):
     [line] = ended.stderr.splitlines()
     assert f"port {port}: Address already in use" in line
     assert "--port" in line
+
+
+@pytest.mark.parametrize("host", ["", " ", "[]"])
+def test_an_empty_host_is_one_clear_line(run_python, host):
+    arguments = ("--host", host, "--port", "0")
+    ended = run_python("-m", "django", "serve", *arguments, DJANGO_SETTINGS_MODULE="project.settings")
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("CommandError: --host needs an address")
 
 
 @pytest.mark.asyncio

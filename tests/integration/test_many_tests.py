@@ -1,4 +1,4 @@
-"""Row 26 of the list of pains: people's own tests, many, in any order, in parallel; no warning, nothing left over."""
+"""People's own tests of consumers pass: many, in any order, in parallel; no warning, nothing left over."""
 
 from __future__ import annotations
 

@@ -41,12 +41,17 @@ def room(request: HttpRequest, room: str) -> HttpResponse:
     return render(request, "chat/room.html", {"room": chosen, "name": name, "rules": rules})
 
 
-# Exempt: the chat has no login and sets no cookie, so a request carries no authority that another site could borrow,
-# and curl needs no token.
+# Exempt, so that curl needs no token. There is no login and no cookie to borrow, but there is reach: a visitor's
+# browser gets at addresses, such as 127.0.0.1, that other sites do not. So what their pages make it post is refused by
+# its Origin, a header that browsers send with every POST, and curl does not.
 @csrf_exempt
 @require_POST
 def announce(request: HttpRequest, room: str) -> JsonResponse:
     """Post to a room from ordinary sync code."""
+    origin = request.headers.get("origin")
+    # "null" has no host; it stands for pages that keep their origin to themselves.
+    if origin is not None and origin.partition("://")[2] != request.get_host():
+        return JsonResponse({"error": "Pages of other sites may not post here."}, status=403)
     try:
         chosen = rules.clean_room(room)
         text = rules.clean_text(request.POST.get("text"))

@@ -4,8 +4,11 @@ import os
 
 from django.core.management.utils import get_random_secret_key
 
-# This line is all that the chat knows of our package; everything else is plain Channels.
-CHANNEL_LAYERS = {"default": {"BACKEND": "channel_layers.memory.InMemoryChannelLayer"}}
+# This setting is all that the chat knows of our package; everything else is plain Channels.
+# No group_expiry: a page joins its room once, when its socket opens, and may stay open for more than a day.
+CHANNEL_LAYERS = {
+    "default": {"BACKEND": "channel_layers.memory.InMemoryChannelLayer", "CONFIG": {"group_expiry": None}},
+}
 
 ASGI_APPLICATION = "project.asgi.application"
 ROOT_URLCONF = "project.urls"

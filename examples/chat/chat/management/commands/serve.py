@@ -8,6 +8,7 @@ loop it waits in, so neither of them notices. With a layer between processes, st
 
 import argparse
 import logging
+import signal
 import threading
 from typing import Any
 
@@ -43,6 +44,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+        if not host.strip("[] "):
+            raise CommandError("--host needs an address. For all addresses of this machine: --host 0.0.0.0")
+        # Shells start what runs in the background with Ctrl-C ignored; whoever sends the signal all the same means it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # Channels makes a layer when it is first asked for, without a lock. Asked for by both threads at once, it would
         # make two, and nobody would hear the other.
         get_channel_layer()
@@ -56,7 +61,7 @@ class Command(BaseCommand):
         if server.listen_failure:
             raise CommandError(
                 f"Cannot listen on {host} port {port}: {server.listen_failure}. "
-                "Choose another port with --port 8001, or any free one with --port 0."
+                "Choose another port with --port 8001 (make demo PORT=8001), or any free one with --port 0."
             )
 
     def ready(self, server: ChatServer) -> None:

@@ -26,7 +26,8 @@ const handlers = {
   joined({ id, name }) {
     people.set(id, name);
     showPeople();
-    addLine(id === me ? `You joined as ${name}` : `${name} joined`);
+    if (id === me) addLine("You joined as ", isolated(name));
+    else addLine(isolated(name), " joined");
   },
   present({ id, name }) {
     people.set(id, name);
@@ -35,7 +36,7 @@ const handlers = {
   left({ id, name }) {
     people.delete(id);
     showPeople();
-    addLine(`${name} left`);
+    addLine(isolated(name), " left");
   },
   message({ id, name, text }) {
     const author = element("div", "author");
@@ -47,7 +48,9 @@ const handlers = {
   },
   roll({ id, name, dice, rolls, total }) {
     const row = element("div", "dice");
-    row.append(element("span", "quiet small", `${id === me ? "You" : name} rolled ${dice}:`));
+    const who = element("span", "quiet small");
+    who.append(id === me ? "You" : isolated(name), ` rolled ${dice}:`);
+    row.append(who);
     for (const roll of rolls) row.append(element("span", "die", roll), " ");
     if (rolls.length > 1) row.append(element("span", "total", `= ${total}`));
     addEntry(id, row);
@@ -139,8 +142,10 @@ function follow() {
   if (following) log.scrollTop = log.scrollHeight;
 }
 
-function addLine(text) {
-  add(element("div", "event", text));
+function addLine(...content) {
+  const line = element("div", "event");
+  line.append(...content);
+  add(line);
 }
 
 function addEntry(id, ...content) {
