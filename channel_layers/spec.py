@@ -251,37 +251,49 @@ class BaseChannelLayer(NameRules, CapacityRules):
     # functions as a rule; the two that send may be plain ones where they never wait, which saves a coroutine a message.
 
     def _send(self, channel: str, payload: Any) -> Awaitable[None] | None:
+        """Store the payload for the channel; ``ChannelFull`` if it holds ``get_capacity(channel)`` unread ones."""
         self._missing("send")
 
     def _claim(self, channel: str) -> Any:
-        """Take a message that has arrived already, or return None; may be left out."""
+        """Take a payload that is here already, or return None. ``receive()`` asks this first, in its own thread, to
+        spare a coroutine. May be left out; then ``_receive`` is asked at once.
+        """
         return None
 
     async def _receive(self, channel: str) -> Any:
+        """Wait for the next payload of a channel, or of a ``prefix!``; when cancelled, lose none."""
         self._missing("receive")
 
     async def _new_channel(self, prefix: str) -> str:
+        """A fresh process-specific name. It is as long as you make it: check it with ``require_valid_channel_name``."""
         self._missing("new_channel")
 
     async def _discard_channel(self, channel: str) -> None:
+        """Drop the channel's unread payloads and its memberships."""
         self._missing("discard_channel")
 
     async def _group_add(self, group: str, channel: str) -> None:
+        """Make the channel a member from now on, for ``group_expiry`` seconds."""
         self._missing("group_add")
 
     async def _group_discard(self, group: str, channel: str) -> None:
+        """End the membership, if there is one."""
         self._missing("group_discard")
 
     def _group_send(self, group: str, payload: Any) -> Awaitable[None] | None:
+        """Store the payload for every member of now; leave out, and count, those that are full."""
         self._missing("group_send")
 
     async def _flush(self) -> None:
+        """Drop all payloads and memberships, for every process."""
         self._missing("flush")
 
     async def _close(self) -> None:
+        """Give back what the layer holds; end waiting receives with ``LayerClosed``."""
         self._missing("close")
 
     def _statistics(self) -> Statistics:
+        """Count: the sender's half is ``self._sent.read()``, the other half is what your inbox saw."""
         self._missing("statistics")
 
     def _after_fork(self) -> None:
