@@ -70,7 +70,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
-	$(BIN)/python $(PIP) --editable ".[test,docs,bench,demo]" --group dev
+	$(BIN)/python $(PIP) --editable ".[test,docs,bench,demo,redis,encryption]" --group dev
 	touch $@
 
 clean:

@@ -25,10 +25,10 @@ STYLE = """inline:
 
 
 def ratio_chart(comparisons: Sequence[Comparison]) -> bytes:
-    """Horizontal bars on a logarithmic scale: the ratio to the peer, and the one to reach."""
+    """Horizontal bars on a logarithmic scale: the ratio to the peer, and the one to reach. Longer is better."""
     rows = comparisons[::-1]  # pygal draws upwards
-    ratios = [comparison.ratio for comparison in rows]
-    targets = [comparison.target for comparison in rows]
+    ratios = [row.figure.speedup(row.ratio) for row in rows]
+    targets = [row.target and row.figure.speedup(row.target) for row in rows]
     decades = _decades([value for value in (*ratios, *targets) if value])
     chart = pygal.HorizontalBar(
         css=["file://style.css", "file://graph.css", STYLE],
@@ -63,7 +63,7 @@ def ratio_chart(comparisons: Sequence[Comparison]) -> bytes:
         y_labels=decades,
     )
     chart.uuid = "ratios"  # else a new one in every rule of the style at every run
-    chart.x_labels = [f"{comparison.contender.name}: {comparison.workload}" for comparison in rows]
+    chart.x_labels = [f"{row.contender.name}: {row.figure.name}" for row in rows]
     chart.add("times as fast as the peer", ratios)
     chart.add("to reach", targets)
     chart.add_xml_filter(_only_the_picture)

@@ -5,12 +5,43 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import multiprocessing
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
+from benchmarks.across import ACROSS, Across
 from benchmarks.contenders import Contender
+from benchmarks.errors import WrongResultError
+from benchmarks.line import Line
+from benchmarks.partner import partner
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.workloads import WORKLOADS, WrongResultError
+from benchmarks.workloads import INSIDE
+
+Result = TypeVar("Result")
+
+
+def in_own_process(work: Callable[..., Awaitable[Result]], *arguments: object, deadline: float) -> Result:
+    """What ``work(*arguments)`` returns in a new process. Raises WrongResultError if that takes too long."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_run, work, arguments, deadline).result()
+
+
+def _run(work: Callable[..., Awaitable[Result]], arguments: tuple[object, ...], deadline: float) -> Result:
+    # A layer that never yields to the loop cannot be timed out from within: show where it hangs, end the process.
+    faulthandler.dump_traceback_later(deadline + 30, exit=True)
+    try:
+        return asyncio.run(_in_time(work(*arguments), deadline))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def _in_time(work: Awaitable[Result], deadline: float) -> Result:
+    try:
+        return await asyncio.wait_for(work, deadline)
+    except asyncio.TimeoutError:
+        reason = f"not finished after {deadline:g} s: a message was lost, or its receiver was not woken"
+        raise WrongResultError(reason) from None
 
 
 @dataclass(frozen=True)
@@ -22,32 +53,40 @@ class Round:
     seconds: float
     deadline: float
 
-    def run(self) -> float:
-        """Operations per second. Raises WrongResultError if the layer lost, changed or repeated a message."""
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            return process.submit(self._run_here).result()
-
-    def _run_here(self) -> float:
-        # A layer that never yields to the loop cannot be timed out from within: show where it hangs, end the process.
-        faulthandler.dump_traceback_later(self.deadline + 30, exit=True)
+    def run(self) -> dict[str, float]:
+        """Every figure by its name. Raises WrongResultError if the layer lost, changed or repeated a message."""
+        measure = self._measure_across if self.workload in ACROSS else self._measure_inside
         try:
-            return asyncio.run(self._measure())
+            return in_own_process(measure, deadline=self.deadline)
         except WrongResultError as problem:
             raise WrongResultError(f"{self.contender.name}, {self.workload}: {problem}") from None
-        finally:
-            faulthandler.cancel_dump_traceback_later()
 
-    async def _measure(self) -> float:
+    async def _measure_inside(self) -> dict[str, float]:
         sender, receiver = self.contender.build()
         watch = Stopwatch(self.seconds)
         try:
-            await asyncio.wait_for(WORKLOADS[self.workload](sender, receiver, watch), self.deadline)
-        except asyncio.TimeoutError:
-            reason = f"not finished after {self.deadline:g} s: a message was lost, or its receiver was not woken"
-            raise WrongResultError(reason) from None
+            await INSIDE[self.workload](sender, receiver, watch)
         finally:
             await sender.flush()  # a server would keep the messages for the next round
-            await sender.close()
+            await self.contender.close(sender)
             if receiver is not sender:
-                await receiver.close()
-        return watch.rate
+                await self.contender.close(receiver)
+        return {self.workload: watch.rate}
+
+    async def _measure_across(self) -> dict[str, float]:
+        workload = ACROSS[self.workload]
+        sender = self.contender.make()
+        try:
+            async with partner(_receive, self.contender, workload, deadline=self.deadline) as line:
+                return await workload.send(sender, line, Stopwatch(self.seconds))
+        finally:
+            await sender.flush()
+            await self.contender.close(sender)
+
+
+async def _receive(line: Line, contender: Contender, workload: Across) -> None:
+    receiver = contender.make()
+    try:
+        await workload.receive(receiver, line)
+    finally:
+        await contender.close(receiver)

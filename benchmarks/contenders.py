@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any, Protocol
+
+from benchmarks.redis_server import private_redis
 
 # Far above what any workload leaves unread: a layer that drops messages at its capacity would be measured doing less.
 CAPACITY = 1_000_000
 
 
 class Layer(Protocol):
-    """What the workloads call; both our layers and their peers have it."""
+    """What the workloads call; both our layers and their peers have it. How one is closed, its contender says."""
 
     async def send(self, channel: str, message: dict[str, Any]) -> None: ...
 
@@ -30,7 +32,16 @@ class Layer(Protocol):
 
     async def flush(self) -> None: ...
 
-    async def close(self) -> None: ...
+
+def as_yielded(server: Mapping[str, Any]) -> Mapping[str, Any]:
+    """For layers that take what the server yields."""
+    return server
+
+
+def without_read_timeout(server: Mapping[str, Any]) -> Mapping[str, Any]:
+    """For channels_redis: it waits in reads of 5 s, and redis-py 8 by default fails a read after 5 s."""
+    hosts = [{"host": host, "port": port, "socket_timeout": None} for host, port in server["hosts"]]
+    return {**server, "hosts": hosts}
 
 
 def no_server() -> AbstractContextManager[Mapping[str, Any]]:
@@ -54,29 +65,61 @@ class Contender:
     packages: tuple[str, ...] = ()
     """The distributions whose versions belong beside the numbers."""
 
+    programs: tuple[str, ...] = ()
+    """The same for commands that are no Python packages."""
+
     shared: bool = False
-    """Whether two objects reach each other. If so, sender and receiver are two, as they are in a deployment."""
+    """Whether two objects reach each other, in two processes too. If so, sender and receiver are two, as they are in a
+    deployment."""
 
     server: Callable[[], AbstractContextManager[Mapping[str, Any]]] = no_server
     """Starts what the layer needs, once for the whole run, and yields the keyword arguments that lead there. Two layers
     with the same function share what it starts."""
 
+    arguments: Callable[[Mapping[str, Any]], Mapping[str, Any]] = as_yielded
+    """From what the server yields to keyword arguments of this class."""
+
+    note: str = ""
+    """What a reader of the results should know of it."""
+
+    closing: str = "close"
+    """The verb that ends a layer object."""
+
     peer: Contender | None = None
     """What one would use instead; None for a peer itself."""
 
     targets: Mapping[str, float] = field(default_factory=dict)
-    """Workload -> the ratio to the peer that the project promises."""
+    """Figure -> the ratio to the peer that the project promises. For most figures it is the smallest, where less is
+    better the largest."""
 
     @property
     def is_installed(self) -> bool:
-        return find_spec(self.backend.partition(".")[0]) is not None
+        try:
+            return find_spec(self.backend.rpartition(".")[0]) is not None
+        except ModuleNotFoundError:  # not even what the module lies in
+            return False
+
+    @property
+    def pair(self) -> tuple[Contender, ...]:
+        """Itself and, if it has one, its peer."""
+        return (self, self.peer) if self.peer else (self,)
+
+    def reaching(self, server: Mapping[str, Any]) -> Contender:
+        """The same with the way to a server in its configuration."""
+        return replace(self, config={**self.config, **self.arguments(server)})
+
+    def make(self) -> Layer:
+        module, _, name = self.backend.rpartition(".")
+        layer: Layer = getattr(importlib.import_module(module), name)(**self.config)
+        return layer
 
     def build(self) -> tuple[Layer, Layer]:
         """Sender and receiver."""
-        module, _, name = self.backend.rpartition(".")
-        layer_class = getattr(importlib.import_module(module), name)
-        sender = layer_class(**self.config)
-        return sender, layer_class(**self.config) if self.shared else sender
+        sender = self.make()
+        return sender, self.make() if self.shared else sender
+
+    async def close(self, layer: Layer) -> None:
+        await getattr(layer, self.closing)()
 
 
 CONTENDERS: tuple[Contender, ...] = (
@@ -89,6 +132,26 @@ CONTENDERS: tuple[Contender, ...] = (
             name="channels-memory",
             backend="channels.layers.InMemoryChannelLayer",
             packages=("channels", "asgiref", "Django"),
+        ),
+    ),
+    Contender(
+        name="redis",
+        backend="channel_layers.redis.RedisChannelLayer",
+        config={"capacity": CAPACITY, "mailbox_capacity": CAPACITY},
+        packages=("channel_layers", "redis", "hiredis", "msgpack"),
+        programs=("redis-server",),
+        shared=True,
+        server=private_redis,
+        targets={"pingpong": 4, "conc100": 30, "fan1000": 15, "xproc": 20, "latency p50": 0.55},
+        peer=Contender(
+            name="channels-redis",
+            backend="channels_redis.core.RedisChannelLayer",
+            packages=("channels_redis", "channels", "asgiref", "Django"),
+            shared=True,
+            server=private_redis,
+            arguments=without_read_timeout,
+            note="with ``socket_timeout`` None for its host, without which redis-py 8 ends an idle receive after 5 s",
+            closing="close_pools",
         ),
     ),
 )

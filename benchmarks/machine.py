@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
+import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +24,13 @@ def machine_facts() -> dict[str, str]:
 
 def package_versions(contenders: Iterable[Contender]) -> dict[str, str]:
     """Of every distribution that takes part, in order of appearance."""
-    layers = [layer for contender in contenders for layer in (contender, contender.peer) if layer]
+    layers = [layer for contender in contenders for layer in contender.pair]
     return {package: _version(package) for layer in layers for package in layer.packages}
+
+
+def program_versions(contenders: Iterable[Contender]) -> dict[str, str]:
+    layers = [layer for contender in contenders for layer in contender.pair]
+    return {program: _program_version(program) for layer in layers for program in layer.programs}
 
 
 def _version(package: str) -> str:
@@ -31,6 +38,12 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "from the checkout, not installed"
+
+
+def _program_version(program: str) -> str:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    number = re.search(r"\d+(\.\d+)+", said)
+    return number.group() if number else said.strip()
 
 
 def _processor() -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.catalogue import figures, suits
 from benchmarks.child import Round
 from benchmarks.contenders import Contender
+from benchmarks.figures import Figure
 from benchmarks.progress import Progress
 
 
@@ -31,68 +33,90 @@ QUICK = Effort(rounds=3, seconds=0.1)
 
 @dataclass(frozen=True)
 class Series:
-    """The rates of one layer's rounds, per second."""
+    """One figure in all rounds of a layer."""
 
-    rates: tuple[float, ...]
+    values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        return statistics.median(self.rates)
+        return statistics.median(self.values)
 
     @property
     def spread(self) -> tuple[float, float]:
-        return min(self.rates), max(self.rates)
+        return min(self.values), max(self.values)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One workload of one of our layers beside its peer."""
+    """One figure of one of our layers beside its peer."""
 
     contender: Contender
     peer: Contender
-    workload: str
+    figure: Figure
     ours: Series
     theirs: Series
 
     @property
     def ratio(self) -> float:
-        """Ratio of the medians: more than 1 is faster than the peer."""
+        """Ratio of the medians, ours to the peer's."""
         return self.ours.median / self.theirs.median
 
     @property
     def target(self) -> float | None:
-        return self.contender.targets.get(self.workload)
+        return self.contender.targets.get(self.figure.name)
 
     @property
     def reached(self) -> bool | None:
         """None where nothing was promised."""
-        return None if self.target is None else self.ratio >= self.target
+        return None if self.target is None else self.figure.reaches(self.ratio, self.target)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A figure that a pair cannot have."""
+
+    contender: Contender
+    peer: Contender
+    figure: Figure
 
 
 def compare(
-    contenders: Iterable[Contender], workloads: Iterable[str], effort: Effort, progress: Progress
-) -> list[Comparison]:
+    contenders: Iterable[Contender], workloads: Sequence[str], effort: Effort, progress: Progress
+) -> list[Comparison | Skipped]:
     """Measure each contender beside its peer."""
-    pairs = [(contender, contender.peer) for contender in contenders if contender.peer]
-    workloads = list(workloads)
-    progress.expect(len(pairs) * len(workloads) * effort.rounds * 2)
-    comparisons = []
-    for pair in pairs:
-        with _servers_for(*pair) as layers:
-            for workload in workloads:
-                ours, theirs = _alternate(layers, workload, effort, progress)
-                comparisons.append(Comparison(*pair, workload, ours, theirs))
-    return comparisons
+    compared = [contender for contender in contenders if contender.peer]
+    measured = sum(suits(workload, contender) for contender in compared for workload in workloads)
+    progress.expect(measured * effort.rounds * 2)
+    return [row for contender in compared for row in _compare(contender, workloads, effort, progress)]
 
 
-def _alternate(layers: Sequence[Contender], workload: str, effort: Effort, progress: Progress) -> list[Series]:
-    rates: list[list[float]] = [[] for _ in layers]
+def _compare(
+    contender: Contender, workloads: Iterable[str], effort: Effort, progress: Progress
+) -> Iterator[Comparison | Skipped]:
+    ours, peer = contender.pair
+    with _servers_for(ours, peer) as layers:
+        for workload in workloads:
+            if not suits(workload, contender):
+                yield from (Skipped(ours, peer, figure) for figure in figures(workload))
+                continue
+            rounds = _alternate(layers, workload, effort, progress)
+            for figure in figures(workload):
+                series = (Series(tuple(result[figure.name] for result in of_layer)) for of_layer in rounds)
+                yield Comparison(ours, peer, figure, *series)
+
+
+def _alternate(
+    layers: Sequence[Contender], workload: str, effort: Effort, progress: Progress
+) -> list[list[dict[str, float]]]:
+    """The results of the first layer's rounds, and those of the second's."""
+    results: list[list[dict[str, float]]] = [[] for _ in layers]
     for number in range(1, effort.rounds + 1):
-        for layer, so_far in zip(layers, rates, strict=True):
+        for layer, so_far in zip(layers, results, strict=True):
             progress.start(f"{layer.name}, {workload}, round {number} of {effort.rounds}")
-            so_far.append(Round(layer, workload, effort.seconds, effort.deadline).run())
-            progress.done(f"{so_far[-1]:,.0f}/s")
-    return [Series(tuple(of_layer)) for of_layer in rates]
+            result = Round(layer, workload, effort.seconds, effort.deadline).run()
+            so_far.append(result)
+            progress.done(", ".join(f"{result[figure.name]:,.0f} {figure.unit}" for figure in figures(workload)))
+    return results
 
 
 @contextmanager
@@ -103,4 +127,4 @@ def _servers_for(*layers: Contender) -> Iterator[list[Contender]]:
         for layer in layers:
             if layer.server not in servers:
                 servers[layer.server] = stack.enter_context(layer.server())
-        yield [replace(layer, config={**layer.config, **servers[layer.server]}) for layer in layers]
+        yield [layer.reaching(servers[layer.server]) for layer in layers]

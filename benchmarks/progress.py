@@ -14,6 +14,12 @@ class Progress:
         self._line = ""
         self._start = monotonic()
 
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
     def expect(self, rounds: int) -> None:
         self._total = rounds
 

@@ -2,78 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from benchmarks.measure import Comparison, Effort, Series
-from benchmarks.workloads import WORKLOADS
+from benchmarks.catalogue import description
+from benchmarks.contenders import Contender
+from benchmarks.measure import Comparison, Effort, Series, Skipped
 
-HEADER = ("workload", "ours, per second", "spread", "peer, per second", "spread", "ratio", "to reach", "reached")
+HEADER = ("workload", "unit", "ours", "spread", "peer", "spread", "ratio", "to reach", "reached")
 
 METHOD = """\
-Every round of a layer and a workload runs in a process of its own, which warms up, collects garbage, and then measures
-whole batches of work until it has measured {seconds:g} s of it. A round of ours is followed by a round of the peer, and
-so on, {rounds} of each. A rate is the median over the rounds, the spread its smallest and largest value, a ratio the
-quotient of the two medians. Only ratios mean something: another machine, or another hour, gives other rates.
+Every round of a layer and a workload runs in a process of its own, or in two, which warms up, collects garbage, and
+then measures whole batches of work until it has measured {seconds:g} s of it. A round of ours is followed by a round of
+the peer, and so on, {rounds} of each. A number is the median over the rounds, the spread its smallest and largest
+value, a ratio the quotient of the two medians. Of a rate more is better, of a latency (us: microseconds) less; in the
+chart longer is always better. Only ratios mean something: another machine, or another hour, gives other numbers.
 
 Both layers get a capacity that they cannot reach, and every message received is compared with the one sent: a layer
 that loses or repeats one ends the run with an error. A message is
-``{{"type": "chat.message", "text": 100 characters, "n": int}}``.
+``{{"type": "chat.message", "text": 100 characters, "n": int}}``; for a latency it also carries the time.
 """
 
 
-def results_sections(comparisons: Sequence[Comparison]) -> str:
+def results_sections(rows: Sequence[Comparison | Skipped]) -> str:
     """A title and a table for every pair."""
-    pairs = groupby(comparisons, lambda comparison: f"{comparison.contender.name} beside {comparison.peer.name}")
-    return "\n".join(f"{_title(title, '-')}\n{results_table(list(group))}" for title, group in pairs)
+    pairs = groupby(rows, lambda row: f"{row.contender.name} beside {row.peer.name}")
+    return "\n".join(f"{title(pair, '-')}\n{results_table(list(group))}" for pair, group in pairs)
 
 
-def results_table(comparisons: Sequence[Comparison]) -> str:
+def results_table(rows: Sequence[Comparison | Skipped]) -> str:
+    return simple_table(HEADER, [_row(row) if isinstance(row, Comparison) else _skipped(row) for row in rows])
+
+
+def simple_table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A "simple table" of reStructuredText."""
-    rows = [HEADER, *(_row(comparison) for comparison in comparisons)]
+    rows = [header, *body]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = "  ".join("=" * width for width in widths)
-    head, *body = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join((rule, head, rule, *body, rule)) + "\n"
+    head, *lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join((rule, head, rule, *lines, rule)) + "\n"
 
 
 def results_page(
-    comparisons: Sequence[Comparison], effort: Effort, facts: Mapping[str, str], *, chart: str, is_rough: bool
+    rows: Sequence[Comparison | Skipped],
+    effort: Effort,
+    facts: Mapping[str, str],
+    *,
+    chart: str,
+    is_rough: bool,
+    costs: str = "",
 ) -> str:
-    """The whole page. ``chart`` is the picture's file name beside it."""
+    """The whole page. ``chart`` is the picture's file name beside it, ``costs`` the sections to add."""
     parts = [
         ".. Written by python -m benchmarks: the next run replaces it.\n",
-        _title("Benchmark results", "="),
+        title("Benchmark results", "="),
     ]
     if is_rough:
-        parts.append("A short run: the rates are rough.\n")
+        parts.append("A short run: the numbers are rough.\n")
     parts.append(
         f".. image:: {chart}\n   :alt: Ratio to the peer and ratio to reach, by workload; the tables hold the numbers\n"
     )
-    parts.append(results_sections(comparisons))
-    workloads = dict.fromkeys(comparison.workload for comparison in comparisons)
+    parts.append(results_sections(rows))
+    if costs:
+        parts.append(costs)
+    workloads = dict.fromkeys(row.figure.workload for row in rows)
+    layers = {layer.name: layer for row in rows for layer in row.contender.pair}
     parts += [
-        _title("Workloads", "-"),
-        "\n".join(f"``{name}``\n    {_description(name)}" for name in workloads) + "\n",
-        _title("Machine", "-"),
+        title("Workloads", "-"),
+        "\n".join(f"``{name}``\n    {description(name)}" for name in workloads) + "\n",
+        title("Layers", "-"),
+        "\n".join(f"{layer.name}\n    {_settings(layer)}" for layer in layers.values()) + "\n",
+        title("Machine", "-"),
         "\n".join(f":{name}: {value}" for name, value in facts.items()) + "\n",
-        _title("Method", "-"),
+        title("Method", "-"),
         METHOD.format(rounds=effort.rounds, seconds=effort.seconds),
     ]
     return "\n".join(parts)
 
 
 def _row(comparison: Comparison) -> tuple[str, ...]:
+    target, figure = comparison.target, comparison.figure
     return (
-        comparison.workload,
+        figure.name,
+        figure.unit,
         f"{comparison.ours.median:,.0f}",
         _spread(comparison.ours),
         f"{comparison.theirs.median:,.0f}",
         _spread(comparison.theirs),
-        f"{comparison.ratio:,.2f}",
-        "none" if comparison.target is None else f"{comparison.target:g}",
+        f"{comparison.ratio:,.2f}" if comparison.ratio >= 0.1 else f"{comparison.ratio:.2g}",
+        "none" if target is None else figure.promise(target),
         {None: "n/a", True: "yes", False: "no"}[comparison.reached],
     )
+
+
+def _skipped(row: Skipped) -> tuple[str, ...]:
+    reason = ("reaches no other process", "n/a")
+    return (row.figure.name, row.figure.unit, *reason, *reason, "n/a", "n/a", "n/a")
 
 
 def _spread(series: Series) -> str:
@@ -81,9 +105,10 @@ def _spread(series: Series) -> str:
     return f"{low:,.0f} - {high:,.0f}"
 
 
-def _description(workload: str) -> str:
-    return (WORKLOADS[workload].__doc__ or "").strip()
+def _settings(layer: Contender) -> str:
+    options = ", ".join(f"{option}={value!r}" for option, value in layer.config.items())
+    return f"``{layer.backend}({options})``" + (f"; {layer.note}" if layer.note else "")
 
 
-def _title(text: str, underline: str) -> str:
+def title(text: str, underline: str) -> str:
     return f"{text}\n{underline * len(text)}\n"

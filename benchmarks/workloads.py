@@ -1,6 +1,7 @@
-"""What is measured. Every workload checks what it received, so a layer that loses or repeats messages cannot win.
+"""What is measured inside one process.
 
-Messages are made before the clock runs and compared whole; both cost a layer the same.
+Every workload checks what it received, so a layer that loses or repeats messages cannot win. Messages are made before
+the clock runs and compared whole; both cost a layer the same.
 """
 
 from __future__ import annotations
@@ -10,16 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from benchmarks.contenders import Layer
+from benchmarks.errors import WrongResultError
 from benchmarks.stopwatch import Stopwatch
 
 Message = dict[str, Any]
 Workload = Callable[[Layer, Layer, Stopwatch], Awaitable[None]]
 
 TEXT = "0123456789" * 10
-
-
-class WrongResultError(Exception):
-    """A layer did not deliver what was sent. Its speed is then no result."""
 
 
 def messages(count: int) -> list[Message]:
@@ -36,9 +34,9 @@ async def receive_all(layer: Layer, channel: str, sent: list[Message]) -> None:
         expect(message, await layer.receive(channel))
 
 
-def expect(sent: Message, received: Message) -> None:
+def expect(sent: Message | None, received: Message) -> None:
     if received != sent:
-        raise WrongResultError(f"expected {sent}, received {received}")
+        raise WrongResultError(f"expected {sent or 'no more of them'}, received {received}")
 
 
 async def pingpong(sender: Layer, receiver: Layer, watch: Stopwatch, *, trips: int = 1_000) -> None:
@@ -111,7 +109,7 @@ async def join(sender: Layer, receiver: Layer, watch: Stopwatch, *, joins: int =
             await receiver.group_discard("room", channel)
 
 
-WORKLOADS: dict[str, Workload] = {
+INSIDE: dict[str, Workload] = {
     "pingpong": pingpong,
     "conc100": conc100,
     "fan1000": fan1000,

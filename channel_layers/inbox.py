@@ -86,6 +86,8 @@ class Inbox:
         self.delivered = 0
         self.dropped: Counter[str] = Counter()
         self.drops = DropLog()
+        #: Called under the lock with each message that leaves its queue, delivered or dropped.
+        self.on_leave: Callable[[ChannelQueue, Any], None] | None = None
         self._queues: dict[str, ChannelQueue] = {}
         self._prefixes: dict[str, Prefix] = {}
         self._parked: deque[ChannelQueue] = deque()
@@ -109,7 +111,7 @@ class Inbox:
             queue = self._open(channel)
         elif len(queue.items) >= queue.capacity and not self._make_room(queue, now):
             return False
-        self._append(queue, payload, now)
+        self._append(queue, payload, now + self.expiry)
         return True
 
     def put_each(self, channels: Collection[str], payload: Any) -> None:
@@ -126,11 +128,10 @@ class Inbox:
                 self.arrived += 1
                 self._drop("full", channel)
             else:
-                self._append(queue, payload, now)
+                self._append(queue, payload, now + self.expiry)
 
-    def _append(self, queue: ChannelQueue, payload: Any, now: float) -> None:
+    def _append(self, queue: ChannelQueue, payload: Any, deadline: float) -> None:
         self.arrived = number = self.arrived + 1
-        deadline = now + self.expiry
         queue.items.append((deadline, number, payload))
         if not queue.scheduled:
             self._schedule(queue, deadline)
@@ -199,6 +200,8 @@ class Inbox:
                 del queue.prefix.arrivals[number]
             if not queue.parked and not queue.items:
                 self._park(queue)
+            if self.on_leave is not None:
+                self.on_leave(queue, payload)
             if deadline > now:
                 self.delivered += 1
                 return payload
@@ -264,9 +267,11 @@ class Inbox:
 
     def _remove_oldest(self, queue: ChannelQueue, count: int) -> None:
         for _ in range(count):
-            _, number, _ = queue.items.popleft()
+            _, number, payload = queue.items.popleft()
             if queue.prefix is not None and queue.prefix.arrivals is not None:
                 del queue.prefix.arrivals[number]
+            if self.on_leave is not None:
+                self.on_leave(queue, payload)
         if not queue.items and not queue.parked:
             self._park(queue)
 

@@ -133,6 +133,11 @@ class LayerTests:
         while (left := end - time.monotonic()) > 0:  # noqa: ASYNC110 - a loop, since a timer may be early
             await asyncio.sleep(left)
 
+    async def have_arrived(self, layer: Any, count: int) -> None:
+        """Wait until so many messages have arrived at a layer that counts them; others are taken at their word."""
+        if self.features.statistics:
+            await self.eventually(lambda: layer.statistics().arrived >= count, f"{count} messages arrive")
+
     # Receiving
 
     async def take(self, layer: Any, channel: str, rule: str = "a message arrives") -> dict[str, Any]:

@@ -168,6 +168,7 @@ class CapacityTests(LayerTests):
             await receiver.group_add(group, channel)
             for message in numbered(200):
                 await self.within(sender.group_send(group, message), "group_send() neither waits nor raises")
+            await self.have_arrived(receiver, 200)
             got = numbers(await self.take_many(receiver, channel, 5, "as many as the capacity are kept"))
             expect(got == sorted(got), f"expected those that were kept in their order, got {got}")
             await self.expect_nothing(sender, receiver, channel, "a channel keeps no more than its capacity")

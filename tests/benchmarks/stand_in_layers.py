@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import os
+import socket
+import tempfile
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -96,6 +101,68 @@ class SharedLayer(CorrectLayer):
             raise ValueError(server)
         self.queues = self.everything.queues
         self.groups = self.everything.groups
+
+
+class DatagramLayer(CorrectLayer):
+    """Reaches other processes: each layer object is a datagram socket, of which its channels bear the name."""
+
+    def __init__(self, folder: str, log: str | None = None) -> None:
+        super().__init__(log)
+        self.folder = Path(folder)
+        self.name = uuid.uuid4().hex[:8]
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.bind(str(self.folder / self.name))
+
+    async def new_channel(self) -> str:
+        return f"{self.name}!{next(self.numbers)}"
+
+    async def send(self, channel: str, message: Message) -> None:
+        address = str(self.folder / channel.partition("!")[0])
+        while True:
+            try:
+                self.socket.sendto(json.dumps(message).encode(), address)
+            except OSError as problem:
+                if problem.errno not in {errno.EAGAIN, errno.ENOBUFS}:
+                    raise
+                await asyncio.sleep(0)  # full
+            else:
+                return
+
+    async def receive(self, channel: str) -> Message:
+        return json.loads(await asyncio.get_running_loop().sock_recv(self.socket, 1 << 16))
+
+    async def close(self) -> None:
+        self.socket.close()
+
+
+class ForgetfulDatagramLayer(DatagramLayer):
+    """Loses one message."""
+
+    async def send(self, channel: str, message: Message) -> None:
+        if message["n"] != 50:
+            await super().send(channel, message)
+
+
+class FailingDatagramLayer(DatagramLayer):
+    """Receives nothing."""
+
+    async def receive(self, channel: str) -> Message:
+        raise OSError("the server is away")
+
+
+class SilentDatagramLayer(DatagramLayer):
+    """Never wakes a receiver."""
+
+    async def receive(self, channel: str) -> Message:
+        return await asyncio.get_running_loop().create_future()
+
+
+@contextmanager
+def folder() -> Iterator[Mapping[str, Any]]:
+    """For datagram layers. Its name is short, as names of sockets have to be."""
+    with tempfile.TemporaryDirectory() as path:
+        yield {"folder": path}
 
 
 starts: list[str] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import io
 import os
 import re
@@ -14,15 +13,18 @@ from xml.etree import ElementTree
 
 import pytest
 import stand_in_layers
+from benchmark_helpers import cells, check_rst, comparison, require, stand_in
 
+from benchmarks.catalogue import WORKLOADS, figures
 from benchmarks.child import Round
 from benchmarks.command import main
 from benchmarks.contenders import CONTENDERS, Contender
-from benchmarks.measure import QUICK, Comparison, Series
+from benchmarks.errors import WrongResultError
+from benchmarks.measure import QUICK
 from benchmarks.progress import Progress
 from benchmarks.report import results_page, results_table
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.workloads import WORKLOADS, WrongResultError
+from benchmarks.workloads import INSIDE
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, dict[str, int]] = {
@@ -32,37 +34,6 @@ SMALL: dict[str, dict[str, int]] = {
     "idle10k": {"idle": 20, "trips": 5},
     "join": {"joins": 10},
 }
-
-
-def require(module: str) -> None:
-    """A missing tool skips on a laptop; in CI it would hide that nothing was tested."""
-    if importlib.util.find_spec(module) is None:
-        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-        give_up(f"{module} is not installed: pip install -e '.[bench,docs]'")
-
-
-def stand_in(layer_class: type = stand_in_layers.CorrectLayer, **options: object) -> Contender:
-    """A contender beside a correct peer."""
-    peer = Contender("peer", "stand_in_layers.CorrectLayer", config={})
-    options = {"config": {}, "peer": peer, **options}
-    return Contender("ours", f"stand_in_layers.{layer_class.__name__}", **options)
-
-
-def comparison(ours: list[float], theirs: list[float], workload: str = "pingpong", target: float = 3) -> Comparison:
-    contender = stand_in(targets={"pingpong": target})
-    return Comparison(contender, contender.peer, workload, Series(tuple(ours)), Series(tuple(theirs)))
-
-
-def cells(table: str) -> list[list[str]]:
-    """The rows of a table, without rules and head."""
-    return [re.split(r"\s{2,}", line) for line in table.splitlines() if line and not line.startswith("=")][1:]
-
-
-def check_rst(text: str) -> None:
-    require("docutils")
-    from docutils.core import publish_doctree
-
-    publish_doctree(text, settings_overrides={"report_level": 1, "halt_level": 1})
 
 
 def check_svg(picture: bytes) -> list[str]:
@@ -82,20 +53,22 @@ def test_the_command_measures_and_writes_its_page(tmp_path: Path) -> None:
     for module in ("channels", "pygal", "docutils"):
         require(module)
     command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--scale", "0.01"]
-    command += ["--workload", "pingpong", "--output", str(tmp_path)]
+    command += ["--layer", "memory", "--workload", "pingpong", "--output", str(tmp_path)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert run.returncode == 0, run.stderr
 
     # With one round, the rate that the child reported is the median and both ends of the spread.
-    reported = re.findall(r"^\[(\d)/2\] .* s  (\S+), pingpong, round 1 of 1: ([\d,]+)/s$", run.stderr, re.MULTILINE)
+    reported = re.findall(
+        r"^\[(\d)/2\] .* s  (\S+), pingpong, round 1 of 1: ([\d,]+) per second$", run.stderr, re.MULTILINE
+    )
     assert [(number, layer) for number, layer, _ in reported] == [("1", "memory"), ("2", "channels-memory")]
     ours, theirs = (rate for _, _, rate in reported)
     page = (tmp_path / "results.rst").read_text(encoding="utf-8")
     (row,) = cells(page[page.index("===  ") : page.index("Workloads")])
-    assert row[:5] == ["pingpong", ours, f"{ours} - {ours}", theirs, f"{theirs} - {theirs}"]
+    assert row[:6] == ["pingpong", "per second", ours, f"{ours} - {ours}", theirs, f"{theirs} - {theirs}"]
     assert "  ".join(row[:1]) in run.stdout
     ratio = int(ours.replace(",", "")) / int(theirs.replace(",", ""))
-    assert float(row[5].replace(",", "")) == pytest.approx(ratio, abs=0.006)
+    assert float(row[6].replace(",", "")) == pytest.approx(ratio, abs=0.006)
 
     check_rst(page)
     assert ".. image:: ratios.svg" in page
@@ -135,6 +108,13 @@ def test_a_missing_package_is_named_before_anything_runs(capsys: pytest.CaptureF
     assert "round" not in error
 
 
+def test_a_missing_program_is_named_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--no-write"], [stand_in(programs=("no-such-program",))]) == 1
+    error = capsys.readouterr().err
+    assert "not installed: no-such-program" in error
+    assert "round" not in error
+
+
 # Rounds
 
 
@@ -144,15 +124,15 @@ def test_each_round_of_ours_is_followed_by_one_of_the_peer(
     rates = iter([30.0, 10.0, 50.0, 5.0, 40.0, 20.0])
     order = []
 
-    def run(this: Round) -> float:
+    def run(this: Round) -> dict[str, float]:
         order.append(this.contender.name)
-        return next(rates)
+        return {"pingpong": next(rates)}
 
     monkeypatch.setattr(Round, "run", run)
     assert main(["--no-write", "--rounds", "3", "--workload", "pingpong"], [stand_in()]) == 0
     assert order == ["ours", "peer"] * 3
     (row,) = cells(capsys.readouterr().out.partition("---\n\n")[2])
-    assert row == ["pingpong", "40", "30 - 50", "10", "5 - 20", "4.00", "none", "n/a"]
+    assert row == ["pingpong", "per second", "40", "30 - 50", "10", "5 - 20", "4.00", "none", "n/a"]
 
 
 def test_each_round_has_a_process_of_its_own(tmp_path: Path) -> None:
@@ -187,7 +167,7 @@ def test_a_lossy_layer_ends_the_run_with_an_error(capsys: pytest.CaptureFixture[
     options = ["--quick", "--rounds", "1", "--scale", "0.01", "--workload", "conc100", "--no-write"]
     assert main([*options, "--output", str(tmp_path)], [lossy]) == 1
     captured = capsys.readouterr()
-    assert "a wrong result, so there are no rates: ours, conc100: expected {" in captured.err
+    assert "a wrong result, so there are no numbers: ours, conc100: expected {" in captured.err
     assert captured.out == ""
 
 
@@ -197,14 +177,14 @@ def test_a_round_that_waits_for_a_lost_message_ends_with_an_error() -> None:
         Round(lossy, "pingpong", seconds=0.01, deadline=1).run()
 
 
-def test_every_workload_has_a_small_form() -> None:
-    assert list(SMALL) == list(WORKLOADS)
+def test_every_workload_inside_a_process_has_a_small_form() -> None:
+    assert list(SMALL) == list(INSIDE)
 
 
 @pytest.mark.parametrize("workload", SMALL)
 def test_a_correct_layer_passes_the_checks(workload: str) -> None:
     layer, watch = stand_in_layers.CorrectLayer(), Stopwatch(0.001)
-    asyncio.run(asyncio.wait_for(WORKLOADS[workload](layer, layer, watch, **SMALL[workload]), 60))
+    asyncio.run(asyncio.wait_for(INSIDE[workload](layer, layer, watch, **SMALL[workload]), 60))
     assert watch.operations > 0
     assert watch.rate > 0
 
@@ -213,14 +193,14 @@ def test_a_correct_layer_passes_the_checks(workload: str) -> None:
 @pytest.mark.parametrize("layer_class", stand_in_layers.BrokenLayer.__subclasses__())
 def test_a_broken_layer_fails_the_checks(workload: str, layer_class: type[stand_in_layers.BrokenLayer]) -> None:
     layer = layer_class()
-    run = WORKLOADS[workload](layer, layer, Stopwatch(0.001), **SMALL[workload])
+    run = INSIDE[workload](layer, layer, Stopwatch(0.001), **SMALL[workload])
     with pytest.raises((WrongResultError, asyncio.TimeoutError)):
         asyncio.run(asyncio.wait_for(run, 1))
 
 
 @pytest.mark.parametrize("contender", CONTENDERS, ids=lambda contender: contender.name)
-def test_targets_belong_to_workloads(contender: Contender) -> None:
-    assert set(contender.targets) <= set(WORKLOADS)
+def test_targets_belong_to_figures(contender: Contender) -> None:
+    assert set(contender.targets) <= {figure.name for workload in WORKLOADS for figure in figures(workload)}
 
 
 # Numbers
@@ -256,10 +236,9 @@ def test_the_first_batch_only_warms_up() -> None:
 
 def test_the_table_is_aligned_and_the_page_is_valid() -> None:
     comparisons = [comparison([1234567, 1000000], [20000]), comparison([1], [2], "join")]
-    assert cells(results_table(comparisons)) == [
-        ["pingpong", "1,117,284", "1,000,000 - 1,234,567", "20,000", "20,000 - 20,000", "55.86", "3", "yes"],
-        ["join", "1", "1 - 1", "2", "2 - 2", "0.50", "none", "n/a"],
-    ]
+    pingpong = "pingpong  per second  1,117,284  1,000,000 - 1,234,567  20,000  20,000 - 20,000  55.86  at least 3  yes"
+    join = "join  per second  1  1 - 1  2  2 - 2  0.50  none  n/a"
+    assert cells(results_table(comparisons)) == [pingpong.split("  "), join.split("  ")]
     facts = {"Processor": "A *strange* one: 2 cores", "Date": "2001-01-01"}
     check_rst(results_page(comparisons, QUICK, facts, chart="ratios.svg", is_rough=True))
 

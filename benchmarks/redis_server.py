@@ -1,0 +1,46 @@
+"""A redis-server of our own: a free port, nothing kept on disk, gone with the block."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+HOST = "127.0.0.1"
+START_SECONDS = 10.0
+
+
+@contextmanager
+def private_redis() -> Iterator[Mapping[str, Any]]:
+    """Yield what leads a Redis layer to the server."""
+    port = _free_port()
+    options = ["--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no"]
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        server = subprocess.Popen(["redis-server", *options, "--dir", folder], stdout=subprocess.DEVNULL)
+        try:
+            _wait_until_it_answers(server, port)
+            yield {"hosts": [(HOST, port)]}
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        with suppress(OSError), socket.create_connection((HOST, port), timeout=1) as probe:
+            probe.sendall(b"PING\r\n")
+            if probe.recv(64) == b"+PONG\r\n":
+                return
+        time.sleep(0.01)
+    raise RuntimeError(f"redis-server does not answer on port {port}")

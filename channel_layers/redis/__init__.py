@@ -1,0 +1,5 @@
+"""Channel layers over Redis."""
+
+from .queue import RedisChannelLayer
+
+__all__ = ["RedisChannelLayer"]

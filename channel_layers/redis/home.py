@@ -1,0 +1,67 @@
+"""Which event loop a layer is at home in: the one whose receivers and senders it serves without changing threads.
+
+A loop that has called a few verbs becomes the home, if there is none that lives. Everybody else is served by the
+background loop, and so is a loop that only came for one call, as those that ``async_to_sync`` makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+
+#: Verbs, of any layer, that a loop calls before it becomes home.
+_CALLS = 8
+
+_calls: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+
+
+class Home:
+    """The home of one layer object.
+
+    :param moved_in: called in a loop that has become the home, with that loop.
+    :param moved_out: called when it ends, in its thread, or, if it does not run any more, in any other.
+    """
+
+    def __init__(self, moved_in: Callable[[asyncio.AbstractEventLoop], None], moved_out: Callable[[], None]) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._moved_in = moved_in
+        self._moved_out = moved_out
+        self._guard: AsyncGenerator[None, None] | None = None
+
+    def call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note that a verb was called in this loop, which is not the home."""
+        calls = _calls[loop] = _calls.get(loop, 0) + 1
+        if calls >= _CALLS and not self._has_living():
+            self._move_in(loop)
+
+    def check(self) -> None:
+        """Leave a home that has ended without a word."""
+        if self.loop is not None and not self._has_living():
+            self.leave()
+
+    def leave(self) -> None:
+        """Have no home any more."""
+        if self.loop is not None:
+            self.loop = None
+            self._moved_out()
+
+    def _has_living(self) -> bool:
+        return self.loop is not None and not self.loop.is_closed() and self.loop.is_running()
+
+    def _move_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.leave()
+        self.loop = loop
+        # asyncio.run() closes the asynchronous generators of a loop before the loop: so this one learns of it.
+        self._guard = self._until_the_end(loop)
+        with suppress(StopIteration):
+            self._guard.asend(None).send(None)
+        self._moved_in(loop)
+
+    async def _until_the_end(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            if self.loop is loop:
+                self.leave()

@@ -1,0 +1,250 @@
+"""A connection that comes back: made in the background, made again when it is lost, driven by the loop that uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from ..background import background_loop
+from ..statistics import logger
+from .connection import Connection
+from .errors import RedisUnavailable
+from .server import Server
+
+#: Seconds between attempts to connect: doubled from the first to the last.
+_FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.5
+
+#: Seconds that one attempt to connect may take.
+_CONNECT_TIMEOUT = 2.0
+
+
+async def _nothing(_: Connection) -> None:
+    return None
+
+
+class Link:
+    """Keeps one connection to a server. Its methods are called in the background loop, but for :meth:`come_back`.
+
+    :param patience: seconds that the reply to a command may take.
+    :param prepare: what must have happened on a new connection before it is used; a coroutine function.
+    :param commands: sent on a new connection first; an error reply makes it useless.
+    :param up: called in the thread of the loop that drives a new connection, when that loop has it.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        patience: float,
+        prepare: Callable[[Connection], Awaitable[None]] = _nothing,
+        up: Callable[[Connection], None] | None = None,
+        commands: Sequence[tuple[str, ...]] = (),
+    ) -> None:
+        self.server = server
+        #: The connection, while it can be used. Read it in the thread of its loop.
+        self.connection: Connection | None = None
+        self.failure: Exception | None = None
+        # The same from its making to its end, also while no loop drives it.
+        self._made: Connection | None = None
+        self._patience = patience
+        self._prepare = prepare
+        self._report_up = up
+        self._commands = commands
+        self._driver: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_up = asyncio.Event()
+        self._is_lost = asyncio.Event()
+        self._away = False
+
+    def start(self, driver: asyncio.AbstractEventLoop | None = None) -> None:
+        """Connect, and stay connected. Does nothing if it was started already."""
+        if self._task is None:
+            self._driver = driver or background_loop()
+            self._task = background_loop().create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Close the connection, and make no other."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        connection, self._made = self._made, None
+        self.connection = None
+        self._is_up.clear()
+        if connection is not None:
+            await _in_loop_of(connection, connection.close)
+
+    def restart(self) -> None:
+        """Make the connection anew."""
+        connection = self._made
+        if connection is not None:
+            connection.soon(connection.fail, RedisUnavailable("positions have changed"))
+
+    async def ready(self) -> Connection:
+        """The connection as soon as there is one; only for links that the background loop drives."""
+        while self.connection is None:
+            self._is_up.clear()
+            await self._is_up.wait()
+        return self.connection
+
+    def abandon(self) -> None:
+        """After fork(): leave the connection to the parent."""
+        if self._made is not None:
+            self._made.abandon()
+
+    # Moving to another loop
+
+    def move(self, driver: asyncio.AbstractEventLoop) -> None:
+        """Let another loop drive the connection, from the background loop."""
+        if self._driver is background_loop():
+            self._drive(driver)
+
+    def come_back(self) -> None:
+        """Let the background loop drive the connection again. Called in the thread of the loop that drove it until
+        now, which is about to end, or when that loop does not run any more."""
+        self._drive(background_loop())
+
+    def _drive(self, driver: asyncio.AbstractEventLoop) -> None:
+        self._driver = driver
+        self.connection = None
+        if self._made is not None:
+            self._made.detach()
+            self._hand_over(self._made)
+
+    def _hand_over(self, connection: Connection) -> None:
+        driver = self._driver
+        if driver is None:
+            return
+        try:
+            driver.call_soon_threadsafe(self._take_over, connection, driver)
+        except RuntimeError:  # that loop is closed
+            self._driver = background_loop()
+            self._driver.call_soon_threadsafe(self._take_over, connection, self._driver)
+
+    def _take_over(self, connection: Connection, driver: asyncio.AbstractEventLoop) -> None:
+        if driver is not self._driver or connection is not self._made or connection.closed:
+            return  # it has moved on, or has ended meanwhile
+        connection.attach(driver)
+        self.connection = connection
+        if self._report_up is not None:
+            self._report_up(connection)
+        background_loop().call_soon_threadsafe(self._is_up.set)
+
+    # Staying connected
+
+    async def _keep(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            connection = None
+            try:
+                sock = await open_socket(self.server, self._commands)
+                connection = Connection(sock, self.server.label, self._patience, self._lose)
+                connection.attach(background_loop())
+                await self._prepare(connection)
+            except (RedisUnavailable, OSError) as error:
+                if connection is not None:
+                    connection.close()
+                self._note_failure(error)
+                await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - not all at once
+                pause = min(2 * pause, _LAST_PAUSE)
+                continue
+            except BaseException:
+                if connection is not None:
+                    connection.close()
+                raise
+            self._note_success()
+            connected = time.monotonic()
+            self._made = connection
+            if self._driver is background_loop():
+                self._take_over(connection, self._driver)
+            else:
+                connection.detach()
+                self._hand_over(connection)
+            while not connection.closed:
+                self._is_lost.clear()
+                await self._is_lost.wait()
+            if time.monotonic() - connected > _LAST_PAUSE:
+                pause = _FIRST_PAUSE
+            else:  # the server takes us, but not what we ask
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LAST_PAUSE)
+
+    def _lose(self, connection: Connection, error: Exception) -> None:
+        if self._made is connection:
+            self._made = self.connection = None
+        background_loop().call_soon_threadsafe(self._note_loss, error)
+
+    def _note_loss(self, error: Exception) -> None:
+        self._note_failure(error)
+        self._is_lost.set()
+
+    def _note_failure(self, error: Exception) -> None:
+        self.failure = error
+        if not self._away:
+            self._away = True
+            logger.warning("%s; connecting again until it is back", error)
+
+    def _note_success(self) -> None:
+        self.failure = None
+        if self._away:
+            self._away = False
+            logger.info("Redis at %s is back", self.server.label)
+
+
+async def open_socket(server: Server, commands: Sequence[tuple[str, ...]] = ()) -> socket.socket:
+    """Open a socket in a thread, as connecting blocks; a daemon, which delays no process that wants to end."""
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[socket.socket] = loop.create_future()
+
+    def settle(sock: socket.socket | None, error: Exception | None) -> None:
+        if opened.done():
+            if sock is not None:
+                sock.close()
+        elif sock is not None:
+            opened.set_result(sock)
+        elif error is not None:
+            opened.set_exception(error)
+
+    def work() -> None:
+        sock, problem = None, None
+        try:
+            sock = server.open(_CONNECT_TIMEOUT, commands)
+        except Exception as error:
+            problem = error
+        loop.call_soon_threadsafe(settle, sock, problem)
+
+    threading.Thread(target=work, name="channel_layers-connect", daemon=True).start()
+    try:
+        return await opened
+    except asyncio.CancelledError:
+        if opened.done() and not opened.cancelled() and opened.exception() is None:
+            opened.result().close()
+        raise
+
+
+async def _in_loop_of(connection: Connection, work: Callable[[], Any]) -> None:
+    """Call a function in the thread of the loop that drives a connection; at once if that loop does not run."""
+    loop = connection.loop
+    if loop is None or loop is background_loop() or loop.is_closed() or not loop.is_running():
+        work()
+        return
+    done = asyncio.Event()
+    here = background_loop()
+
+    def run() -> None:
+        work()
+        here.call_soon_threadsafe(done.set)
+
+    try:
+        loop.call_soon_threadsafe(run)
+    except RuntimeError:
+        work()
+        return
+    try:
+        await asyncio.wait_for(done.wait(), 1.0)
+    except asyncio.TimeoutError:
+        work()  # that loop stands still: better two threads at a socket that is closed than one that stays open

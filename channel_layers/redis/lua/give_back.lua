@@ -1,0 +1,17 @@
+-- Take out of the mailbox what has been read, and free the places of direct messages that nobody waits for any more.
+--
+-- KEYS  1 mailbox   2 control   3 unread
+-- ARGV  1 first id of the mailbox to keep   2 first id of the control entries to keep
+--       then pairs of channel and the number to subtract from its unread messages (negative: to add)
+-- Returns nothing. Atomic, so that no sender sees the one without the other.
+
+redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
+if ARGV[2] ~= '' then
+  redis.call('XTRIM', KEYS[2], 'MINID', ARGV[2])
+end
+for i = 3, #ARGV, 2 do
+  local left = redis.call('HINCRBY', KEYS[3], ARGV[i], -ARGV[i + 1])
+  if left <= 0 then
+    redis.call('HDEL', KEYS[3], ARGV[i])
+  end
+end

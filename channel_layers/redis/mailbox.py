@@ -1,0 +1,253 @@
+"""The one reader of a process's mailbox on one server: it takes batches of messages and puts them into the inbox."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .connection import Connection, pack
+from .keys import Keys
+from .membership import START, Memberships, Position, after, as_text, position_of
+from .unread import RemoteInbox
+
+#: Entries of one batch.
+_BATCH = 256
+
+#: Milliseconds that the server waits for a message before it answers "none": so that a dead connection is noticed.
+BLOCK = 4_000
+
+#: Entries, and bytes of messages, that stay on the server after they were read, until something else is told to it.
+_UNTRIMMED, _UNTRIMMED_BYTES = 128, 1 << 16
+
+#: Writers whose last number is remembered.
+_WRITERS = 100_000
+
+_TIME = b"*1\r\n$4\r\nTIME\r\n"
+_WAIT = (b"XREAD", b"COUNT", _BATCH, b"BLOCK", BLOCK, b"STREAMS")
+_LOOK = (b"XREAD", b"COUNT", _BATCH, b"STREAMS")
+
+
+class GroupMessage:
+    """A group message on its way to several receivers; ``message`` is set by the first that decodes it."""
+
+    __slots__ = ("flat", "message", "payload")
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self.message: dict[str, Any] | None = None
+        self.flat = False
+
+
+class Owner(Protocol):
+    """What the reader tells the one it reads for."""
+
+    def has_read(self) -> None:
+        """Much was read that is still on the server, and can be removed. Under the lock of the inbox."""
+
+    def has_no_members(self, group: str) -> None:
+        """A message came for a group that has no member here, or its last one left. Under the lock of the inbox."""
+
+    def is_flushed(self, epoch: int, acknowledge_to: str) -> None:
+        """Somebody flushes the layer. Under the lock of the inbox."""
+
+
+class Mailbox:
+    """Reads the mailbox and the control entries of one client on one server.
+
+    :param bound: entries that the mailbox may hold.
+
+    All but the constructor is called in the thread of the loop that drives the connection.
+    """
+
+    def __init__(
+        self, keys: Keys, client: str, inbox: RemoteInbox, group_expiry: float | None, bound: int, owner: Owner
+    ) -> None:
+        self.memberships = Memberships(group_expiry)
+        #: Up to where the mailbox and the control entries were read.
+        self.position: Position = START
+        self.control_position: Position = START
+        self._keys = (keys.mailbox(client), keys.control(client))
+        self._mailbox_key = self._keys[0].encode()
+        self._inbox = inbox
+        self._owner = owner
+        self._connection: Connection | None = None
+        self._batch: list[Any] = []
+        # The last number of each writer: what came before is a repetition, whatever its position.
+        self._numbers: dict[bytes, int] = {}
+        # Channels that were discarded at a position that was not read yet.
+        self._discarded: dict[str, Position] = {}
+        self._keep_at_most = min(_UNTRIMMED, max(1, bound // 8))
+        self._untrimmed = 0
+        self._untrimmed_bytes = 0
+        self._when_applied: list[tuple[Position, Callable[[], None]]] = []
+
+    def read(self, connection: Connection) -> None:
+        """Read from this connection from now on; from the beginning, since positions may have changed meanwhile."""
+        if connection is not self._connection:
+            self._connection = connection
+            self._wait(connection, "0-0")
+
+    def start_anew(self) -> None:
+        """Positions begin anew, since the server has lost what it had. Under the lock of the inbox."""
+        self.position = self.control_position = START
+        self.memberships.restart()
+        self._discarded.clear()
+
+    def when_applied(self, entry: Position, call: Callable[[], None]) -> None:
+        """Call back when a control entry was applied. Under the lock of the inbox."""
+        if entry <= self.control_position:
+            call()
+        else:
+            self._when_applied.append((entry, call))
+
+    def trim(self) -> tuple[str, str]:
+        """The first ids that the server has to keep of mailbox and control entries. Under the lock of the inbox."""
+        self._untrimmed = self._untrimmed_bytes = 0
+        return after(self.position), after(self.control_position)
+
+    # Asking
+
+    def _wait(self, connection: Connection, start: str = "") -> None:
+        position = start or as_text(self.position)
+        self._ask(connection, pack(*_WAIT, *self._keys, position, as_text(self.control_position)))
+
+    def _ask(self, connection: Connection, command: bytes) -> None:
+        batch: list[Any] = []
+        connection.ask(command, batch.append)
+        # What time it is when the batch is handed out: the age of a message is measured on the server's clock alone.
+        connection.ask(_TIME, lambda reply: self._arrived(connection, batch[0], reply))
+
+    def _arrived(self, connection: Connection, batch: Any, server_time: Any) -> None:
+        if connection is not self._connection or connection.closed:
+            return
+        if isinstance(batch, Exception) or isinstance(server_time, Exception):
+            connection.fail(batch if isinstance(batch, Exception) else server_time)
+            return
+        messages, control = self._split(batch)
+        if len(control) == _BATCH:
+            self._read_control(connection, messages, control)
+            return
+        self._deliver(messages, control, int(server_time[0]) * 1000 + int(server_time[1]) // 1000)
+        self._wait(connection)
+
+    def _read_control(self, connection: Connection, messages: list[Any], control: list[Any]) -> None:
+        """There may be more control entries that belong before these messages: read all of them first."""
+
+        def more(reply: Any) -> None:
+            if isinstance(reply, Exception):
+                connection.fail(reply)
+                return
+            _, further = self._split(reply)
+            control.extend(further)
+            if len(further) == _BATCH:
+                ask()
+            else:
+                connection.ask(_TIME, lambda time: self._arrived(connection, [(self._mailbox_key, messages)], time))
+                with self._inbox.lock:
+                    self._apply_all(control)
+
+        def ask() -> None:
+            connection.ask(pack(*_LOOK, self._keys[1], control[-1][0]), more)
+
+        ask()
+
+    def _split(self, reply: Any) -> tuple[list[Any], list[Any]]:
+        messages: list[Any] = []
+        control: list[Any] = []
+        for key, entries in reply or ():
+            if key == self._mailbox_key:
+                messages = entries
+            else:
+                control = entries
+        return messages, control
+
+    # Delivering
+
+    def _deliver(self, messages: list[Any], control: list[Any], server_ms: int) -> None:
+        inbox = self._inbox
+        with inbox.lock:
+            if control:
+                self._apply_all(control)
+            if messages:
+                self._deliver_all(messages, control, server_ms)
+            self._untrimmed += len(messages) + len(control)
+            self._untrimmed_bytes += sum(len(fields[1]) for _, fields in messages)
+            if self._untrimmed >= self._keep_at_most or self._untrimmed_bytes >= _UNTRIMMED_BYTES:
+                self._owner.has_read()
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+
+    def _deliver_all(self, messages: list[Any], control: list[Any], server_ms: int) -> None:
+        deliver, numbers = self._inbox.deliver, self._numbers
+        lifetime = time.monotonic() + self._inbox.expiry
+        oldest, newest = position_of(messages[0][0])[0], position_of(messages[-1][0])[0]
+        deadline = lifetime - max(0, server_ms - oldest) / 1000
+        alike = newest - oldest <= 2  # milliseconds: then one deadline does for all
+        for entry, (to, payload, writer, number) in messages:
+            count = int(number)
+            if count and numbers.get(writer, 0) >= count:
+                continue
+            if not alike:
+                deadline = lifetime - max(0, server_ms - position_of(entry)[0]) / 1000
+            kind = to[0]
+            if kind == 64:  # "@": a group
+                self._deliver_to_group(to[1:].decode(), payload, position_of(entry), deadline)
+            elif kind == 33:  # "!": a command
+                self._owner.is_flushed(int(writer), payload.decode())
+                # What is there to read was all written after the flush, which emptied both streams.
+                self.control_position = START
+                self._apply_all(control)
+                continue
+            elif self._discarded and self._discarded.get(channel := to.decode(), START) >= position_of(entry):
+                self._inbox.free(channel, 1)
+            else:
+                deliver(to.decode(), payload, deadline)
+            numbers[writer] = count
+        self.position = max(self.position, position_of(messages[-1][0]))
+        self._pass_by()
+
+    def _deliver_to_group(self, group: str, payload: bytes, position: Position, deadline: float) -> None:
+        channels = self.memberships.reached(group, position)
+        if not channels:
+            self._owner.has_no_members(group)
+        message = GroupMessage(payload)
+        for channel in channels:
+            self._inbox.deliver(channel, message, deadline)
+
+    def _pass_by(self) -> None:
+        self.memberships.pass_by(self.position)
+        for channel in tuple(self._discarded):
+            if self._discarded[channel] <= self.position:
+                del self._discarded[channel]
+        if len(self._numbers) > _WRITERS:
+            for writer in tuple(self._numbers)[: _WRITERS // 2]:
+                del self._numbers[writer]
+
+    # Control
+
+    def _apply_all(self, entries: list[Any]) -> None:
+        for entry, fields in entries:
+            position = position_of(entry)
+            if position > self.control_position:
+                self.control_position = position
+                what, group, channel, at = (field.decode() for field in fields)
+                self._apply(what, group, channel, position_of(at.encode()))
+        waiting, self._when_applied = self._when_applied, []
+        for entry, call in waiting:
+            self.when_applied(entry, call)
+
+    def _apply(self, what: str, group: str, channel: str, position: Position) -> None:
+        if what == "join":
+            self.memberships.join(group, channel, position)
+            return
+        if what == "leave":
+            groups = [group]
+            self.memberships.leave(group, channel, position)
+        else:
+            groups = self.memberships.leave_all(channel, position)
+            self._inbox.discard(channel)
+            self._discarded[channel] = position
+        for left in groups:
+            if not self.memberships.members(left):
+                self._owner.has_no_members(left)

@@ -1,0 +1,293 @@
+"""One server as one client sees it: its connections, its registration there, and each verb as one command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..background import background_loop, in_background
+from ..exceptions import LayerUnavailable
+from ..statistics import logger
+from . import mailbox, queues, scripts
+from .calls import ignored, run
+from .connection import Connection
+from .errors import RedisUnavailable
+from .lease import Lease
+from .link import Link
+from .mailbox import Mailbox
+from .membership import Position, as_text, position_of
+from .outbox import Outbox, Terms
+from .queues import Queues
+from .server import Server
+from .unread import RemoteInbox
+
+#: Seconds beyond the time for which the server may let a reader wait.
+_GRACE = 2.0
+
+#: Control entries that another process may leave unread.
+_CONTROL_BOUND = 10_000
+
+_NO_BOUND = 1 << 60
+
+
+class Owner(Protocol):
+    """What a shard tells the client it belongs to. All but ``check_home`` under the lock of the inbox."""
+
+    def give_back_soon(self) -> None:
+        """Places have become free, or a batch was read."""
+
+    def empty(self) -> None:
+        """The layer was flushed: drop all that is held."""
+
+    def check_home(self) -> None:
+        """A moment to look whether the home still lives; from the background loop."""
+
+
+class Shard:
+    """A client's part of one server."""
+
+    def __init__(
+        self,
+        server: Server,
+        client: str,
+        inbox: RemoteInbox,
+        terms: Terms,
+        send_timeout: float,
+        group_expiry: float | None,
+        owner: Owner,
+    ) -> None:
+        self.server = server
+        self.client = client
+        self.terms = terms
+        self.keys = terms.keys
+        self.send_timeout = send_timeout
+        #: How long keys of groups live, unless they are renewed.
+        self.group_ttl_ms = 30 * 86_400_000 if group_expiry is None else max(1, int(group_expiry * 1000))
+        self.mailbox = Mailbox(self.keys, client, inbox, group_expiry, terms.mailbox_capacity, self)
+        self.queues = Queues(self.keys, client, inbox, self._ring, self._put_back)
+        self.inbox = inbox
+        self.owner = owner
+        self.own_keys = (self.keys.mailbox(client), self.keys.unread(client), self.keys.control(client))
+        # Connections: for verbs of the home loop, for all other verbs, for the mailbox, for normal channels.
+        self.near = Link(server, send_timeout, self._prepare_near, self._near_is_up)
+        self.far = Link(server, send_timeout, self._prepare_far, self._far_is_up, scripts.LOADING)
+        self.reading = Link(server, mailbox.BLOCK / 1000 + _GRACE, self._prepare_reading, self.mailbox.read)
+        self.popping = Link(server, queues.BLOCK + _GRACE, up=self.queues.read)
+        # Subscribed to a name of its own, so that others can see whether this process is there.
+        self.presence = Link(server, send_timeout, self._prepare_presence)
+        self.near_outbox: Outbox | None = None
+        self._far_outbox: Outbox | None = None
+        self.is_popping = False
+        self.lease = Lease(self)
+        self._was_near = False
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        return self.near, self.far, self.reading, self.popping, self.presence
+
+    # Life: in the background loop
+
+    def start_reading(self, home: asyncio.AbstractEventLoop | None) -> None:
+        """Register, and read the mailbox from now on."""
+        self.lease.start()
+        self.presence.start()
+        self.far.start()
+        self.reading.start(home)
+
+    def start_popping(self, home: asyncio.AbstractEventLoop | None) -> None:
+        """Take messages of normal channels from now on."""
+        self.start_reading(home)
+        self.popping.start(home)
+
+    def move_in(self, home: asyncio.AbstractEventLoop) -> None:
+        """Let the home loop drive the connections that serve it."""
+        self.near.start(home)
+        self.near.move(home)
+        self.reading.move(home)
+        self.popping.move(home)
+
+    def move_out(self) -> None:
+        """The home loop ends: in its thread, or when it does not run any more."""
+        self.near_outbox = None
+        for link in (self.near, self.reading, self.popping):
+            link.come_back()
+
+    async def stop(self) -> None:
+        """Close all connections, and make no others until the next verb."""
+        self.lease.stop()
+        for link in self.links:
+            await link.stop()
+
+    async def reconnect(self) -> None:
+        """Close all connections; those in use are made anew."""
+        for link in self.links:
+            link.restart()
+
+    def abandon(self) -> None:
+        """After fork(): what was the parent's stays the parent's."""
+        for link in self.links:
+            link.abandon()
+
+    async def leave(self) -> None:
+        """Take back all that the server holds of this client."""
+        connection = self.far.connection
+        if connection is None or not self.lease.is_held:
+            return
+        position = as_text(self.mailbox.control_position)
+        for group in self.mailbox.memberships.groups():
+            connection.ask(scripts.delist.call((self.keys.group(group),), self.client, position), ignored)
+        keys = (*self.own_keys, self.keys.early(self.client), self.keys.wake(self.client))
+        await connection.answer("UNLINK", *keys)
+
+    # Verbs
+
+    async def send(self, channel: str, payload: bytes) -> None:
+        """Append a message to a channel, from the background loop."""
+        await (await self.far_outbox()).send(channel, payload)
+
+    async def group_send(self, group: str, payload: bytes) -> None:
+        """Append a message to all queues of a group, from the background loop."""
+        await (await self.far_outbox()).group_send(group, payload)
+
+    async def far_outbox(self) -> Outbox:
+        await self.far_connection()
+        if self._far_outbox is None:
+            raise RedisUnavailable(f"Redis at {self.server.label} is away")
+        return self._far_outbox
+
+    async def far_connection(self) -> Connection:
+        """The connection that the background loop drives, waiting for it no longer than a send may take."""
+        self.far.start()
+        if self.far.connection is not None:
+            return self.far.connection
+        try:
+            return await asyncio.wait_for(self.far.ready(), self.send_timeout)
+        except asyncio.TimeoutError:
+            failure = self.far.failure
+            text = str(failure) if failure else f"Redis at {self.server.label} does not answer"
+            raise RedisUnavailable(f"{text}; waited {self.send_timeout:g} s") from failure
+
+    async def change(self, what: str, client: str, group: str, channel: str) -> Position | None:
+        """Begin or end a membership of a process's channel, or discard the channel: the position of the entry."""
+        control = self.keys.control(client)
+        keys = (control, self.keys.mailbox(client), self.keys.group(group) if group else control)
+        bound = _NO_BOUND if client == self.client else _CONTROL_BOUND
+        entry = await self.ask(scripts.control, keys, what, client, group, channel, self.group_ttl_ms, bound)
+        if entry is None:
+            raise LayerUnavailable(
+                f"the process of {channel!r} has left {_CONTROL_BOUND} changes of its memberships unread"
+            )
+        return position_of(entry) if entry else None
+
+    async def join_queue(self, group: str, channel: str, expiry: float | None, capacity: int) -> None:
+        """Make a normal channel a member of a group."""
+        keys = (self.keys.group(group), self.keys.groups(channel))
+        expiry_ms = 0 if expiry is None else self.group_ttl_ms
+        await self.ask(scripts.queue_join, keys, channel, group, expiry_ms, capacity, self.group_ttl_ms)
+
+    async def leave_queue(self, group: str, channel: str) -> None:
+        """End the membership of a normal channel."""
+        await self.ask(scripts.queue_leave, (self.keys.group(group), self.keys.groups(channel)), channel, group)
+
+    async def discard_queue(self, channel: str) -> None:
+        """Drop what a normal channel holds, and its memberships."""
+        if asyncio.get_running_loop() is not background_loop():
+            await asyncio.wrap_future(in_background(self.discard_queue(channel)))
+            return
+        connection = await self.far_connection()
+        groups = await connection.answer("SMEMBERS", self.keys.groups(channel))
+        for group in groups:
+            await self.leave_queue(group.decode(), channel)
+        await connection.answer("UNLINK", self.keys.queue(channel))
+
+    async def ask(self, script: scripts.Script, keys: tuple[str, ...], *args: Any) -> Any:
+        """Run a script, from any loop, over the connection that serves it.
+
+        :raises RedisUnavailable: if the server is away, or refuses.
+        """
+        loop = asyncio.get_running_loop()
+        near = self.near.connection
+        if near is not None and near.loop is loop:
+            return await run(near, script, keys, *args)
+        if loop is background_loop():
+            return await run(await self.far_connection(), script, keys, *args)
+        return await asyncio.wrap_future(in_background(self.ask(script, keys, *args)))
+
+    def tell(self, script: scripts.Script, keys: tuple[str, ...], *args: Any) -> None:
+        """Run a script some time soon, if the server is there; from any thread."""
+        background_loop().call_soon_threadsafe(self._tell, script.call(keys, *args))
+
+    def _tell(self, command: bytes) -> None:
+        if self.far.connection is not None:
+            self.far.connection.ask(command, ignored)
+
+    def give_back(self, connection: Connection, freed: dict[str, int], done: Callable[[], None]) -> None:
+        """Tell the server what was read and which places are free. In the thread of the connection's loop."""
+
+        def settle(reply: Any) -> None:
+            ignored(reply)
+            done()
+
+        pairs = [word for pair in freed.items() for word in pair]
+        with self.inbox.lock:
+            trim = self.mailbox.trim()
+        keys = (self.own_keys[0], self.own_keys[2], self.own_keys[1])
+        command = scripts.give_back.call(keys, *trim, *pairs)
+        connection.ask(command, settle)
+
+    # What must have happened on a new connection: in the background loop
+
+    async def _prepare_near(self, _: Connection) -> None:
+        if self._was_near:  # what was given back over the connection before may have been lost
+            await self.lease.register(await self.far.ready())
+        self._was_near = True
+
+    async def _prepare_far(self, connection: Connection) -> None:
+        await self.lease.register(connection)
+
+    async def _prepare_reading(self, _: Connection) -> None:
+        await self.lease.register(await self.far.ready())
+
+    async def _prepare_presence(self, connection: Connection) -> None:
+        await connection.answer("SUBSCRIBE", self.keys.presence(self.client))
+
+    def _near_is_up(self, connection: Connection) -> None:
+        if connection.loop is not background_loop():
+            self.near_outbox = Outbox(connection, self.terms, self._missed)
+
+    def _far_is_up(self, connection: Connection) -> None:
+        self._far_outbox = Outbox(connection, self.terms, self._missed)
+
+    def _missed(self, channel: str) -> None:
+        with self.inbox.lock:
+            self.inbox.miss(channel)
+        self.inbox.drops.write()
+
+    # What the readers ask for
+
+    def has_read(self) -> None:
+        self.owner.give_back_soon()
+
+    def has_no_members(self, group: str) -> None:
+        position = as_text(self.mailbox.control_position)
+        self.tell(scripts.delist, (self.keys.group(group),), self.client, position)
+
+    def is_flushed(self, epoch: int, acknowledge_to: str) -> None:
+        self.owner.empty()
+        self.lease.epoch = max(epoch, self.lease.epoch)
+        self.tell(scripts.acknowledge, (acknowledge_to,), self.client, self.terms.lease_ms)
+
+    def _ring(self) -> None:
+        self.tell(scripts.ring, (self.keys.wake(self.client),), self.terms.lease_ms)
+
+    def _put_back(self, channel: str, elements: list[bytes], done: Callable[[], None]) -> None:
+        in_background(self._put_back_now(channel, elements, done))
+
+    async def _put_back_now(self, channel: str, elements: list[bytes], done: Callable[[], None]) -> None:
+        try:
+            await self.ask(scripts.put_back, (self.keys.queue(channel),), self.terms.expiry_ms, *elements)
+        except RedisUnavailable as error:  # it may be there or not: repeating it could deliver it twice
+            logger.warning("%d messages taken from %r may be lost: %s", len(elements), channel, error)
+        finally:
+            done()
