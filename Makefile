@@ -51,7 +51,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
 tables: $(VENV)/.dev
-	$(BIN)/python -m channel_layers.conformance.table --output docs/tables/conformance.rst
+	$(BIN)/python -m benchmarks.with_redis $(BIN)/python -m channel_layers.conformance.table --redis {} \
+		--output docs/tables/conformance.rst
 
 system:
 	@PYTHON=$(PYTHON) scripts/system-packages

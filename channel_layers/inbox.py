@@ -22,7 +22,7 @@ from .waiters import Waiters
 _SWEEP_STEPS = 8
 
 #: Empty queues that are kept, since a channel that was just used is likely to be used again.
-_PARKED_QUEUES = 256
+_PARKED_QUEUES = 2048
 
 
 class ChannelQueue:
@@ -49,7 +49,7 @@ class ChannelQueue:
 class Prefix:
     """The queues of all channels under one ``prefix!``, and those who wait for a message on any of them."""
 
-    __slots__ = ("arrivals", "name", "queues", "waiters")
+    __slots__ = ("items", "name", "queues", "waiters")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,15 +57,15 @@ class Prefix:
         self.waiters = Waiters()
         # Unread messages in order of arrival, number -> queue. Kept from the first receive on this prefix on: most
         # prefixes are never received on, and pay nothing for the order.
-        self.arrivals: OrderedDict[int, ChannelQueue] | None = None
+        self.items: OrderedDict[int, ChannelQueue] | None = None
 
     def keep_order(self) -> None:
-        if self.arrivals is None:
+        if self.items is None:
             unread = sorted((number, queue) for queue in self.queues for _, number, _ in queue.items)
-            self.arrivals = OrderedDict(unread)
+            self.items = OrderedDict(unread)
 
     def oldest(self) -> ChannelQueue | None:
-        return next(iter(self.arrivals.values()), None) if self.arrivals else None
+        return next(iter(self.items.values()), None) if self.items else None
 
 
 class Inbox:
@@ -130,17 +130,18 @@ class Inbox:
             else:
                 self._append(queue, payload, now + self.expiry)
 
-    def _append(self, queue: ChannelQueue, payload: Any, deadline: float) -> None:
+    def _append(self, queue: ChannelQueue, payload: Any, deadline: float, wake: bool = True) -> None:
         self.arrived = number = self.arrived + 1
         queue.items.append((deadline, number, payload))
         if not queue.scheduled:
             self._schedule(queue, deadline)
-        if queue.waiters.by_loop:
-            queue.waiters.wake()
+        waiters = queue.waiters
+        if wake and (waiters.alone is not None or waiters.by_loop):
+            waiters.wake()
         prefix = queue.prefix
-        if prefix is not None and prefix.arrivals is not None:
-            prefix.arrivals[number] = queue
-            if prefix.waiters.by_loop:
+        if prefix is not None and prefix.items is not None:
+            prefix.items[number] = queue
+            if prefix.waiters.any():
                 prefix.waiters.wake()
 
     def _make_room(self, queue: ChannelQueue, now: float) -> bool:
@@ -163,9 +164,11 @@ class Inbox:
             with self.lock:
                 if self._times_closed != times_closed:
                     raise LayerClosed(f"the layer was closed while receive({channel!r}) waited")
-                payload = self.claim(channel)
+                source, payload = self._source(channel), None
+                if source.items:
+                    payload = self.claim(channel)
+                    source = self._source(channel)  # what had expired is gone, and the queue perhaps with it
                 if payload is None:
-                    source = self._source(channel)
                     future = source.waiters.add(at_front=woken)
             if self.drops.unwritten:
                 self.drops.write()
@@ -196,8 +199,8 @@ class Inbox:
             if queue is None or not queue.items:
                 return None
             deadline, number, payload = queue.items.popleft()
-            if queue.prefix is not None and queue.prefix.arrivals is not None:
-                del queue.prefix.arrivals[number]
+            if queue.prefix is not None and queue.prefix.items is not None:
+                del queue.prefix.items[number]
             if not queue.parked and not queue.items:
                 self._park(queue)
             if self.on_leave is not None:
@@ -216,7 +219,7 @@ class Inbox:
 
     def _leave(self, channel: str, future: asyncio.Future[None]) -> None:
         source = self._source(channel)
-        if not source.waiters.remove(future) and source.oldest() is not None:
+        if not source.waiters.remove(future) and source.items:
             source.waiters.wake()  # it was woken for a message that it will not take: let the next one look
         if isinstance(source, Prefix):
             self._forget_if_unused(source)
@@ -268,8 +271,8 @@ class Inbox:
     def _remove_oldest(self, queue: ChannelQueue, count: int) -> None:
         for _ in range(count):
             _, number, payload = queue.items.popleft()
-            if queue.prefix is not None and queue.prefix.arrivals is not None:
-                del queue.prefix.arrivals[number]
+            if queue.prefix is not None and queue.prefix.items is not None:
+                del queue.prefix.items[number]
             if self.on_leave is not None:
                 self.on_leave(queue, payload)
         if not queue.items and not queue.parked:
@@ -329,7 +332,7 @@ class Inbox:
             oldest.parked = False
             if not oldest.items:
                 self._unschedule(oldest)
-                if not oldest.waiters.by_loop:
+                if not oldest.waiters.any():
                     self._forget(oldest)
 
     def _forget(self, queue: ChannelQueue) -> None:
@@ -340,5 +343,5 @@ class Inbox:
             self._forget_if_unused(queue.prefix)
 
     def _forget_if_unused(self, prefix: Prefix) -> None:
-        if not prefix.queues and not prefix.waiters.by_loop and self._prefixes.get(prefix.name) is prefix:
+        if not prefix.queues and not prefix.waiters.any() and self._prefixes.get(prefix.name) is prefix:
             del self._prefixes[prefix.name]

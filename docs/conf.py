@@ -25,7 +25,7 @@ python_use_unqualified_type_names = True
 nitpicky = True
 nitpick_ignore_regex = [
     # Types of the standard library in signatures: the build needs no network to look them up.
-    ("py:class", r"(_?asyncio|collections\.abc|re|types)\..*"),
+    ("py:class", r"(_?asyncio|collections(\.abc)?|re|types)\..*"),
 ]
 
 html_theme = "furo"

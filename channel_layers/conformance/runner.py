@@ -86,7 +86,8 @@ def run(
         file.write_text(_TEST_FILE)
         configuration.write_text(_CONFIGURATION)
         arguments = [str(file), "-c", str(configuration), "--rootdir", folder, "--noconftest", "-q"]
-        arguments += ["-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin", "-k", select]
+        # Plain tracebacks: pytest's own look at the source of each frame, which can fail where a layer nests deeply.
+        arguments += ["-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin", "-k", select, "--tb=native"]
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             status = pytest.main(arguments, plugins=[recorder])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:

@@ -1,6 +1,7 @@
 """The page that shows which layer keeps which rule: ``python -m channel_layers.conformance.table --output FILE``.
 
-Each layer runs in a process of its own, through the command line. To add one, add an entry to :data:`LAYERS`.
+Each layer runs in a process of its own, through the command line. To add one, add an entry to :data:`LAYERS`. Those
+that need a Redis are left out unless ``--redis`` names one; ``make tables`` starts it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ class Layer:
     distribution: str  #: whose version is shown
     features: dict[str, Any]
     config: dict[str, Any] = field(default_factory=dict)
+    #: For a layer on Redis: what its option ``hosts`` has to be for the server at a URL.
+    hosts: Callable[[str], Any] | None = None
 
 
 LAYERS = (
@@ -57,6 +61,28 @@ LAYERS = (
         path="channels.layers.InMemoryChannelLayer",
         distribution="channels",
         features={"cross_process": False, "deadline": 2.0, **_ONLY_OURS},
+    ),
+    Layer(
+        title="channel_layers, Redis queues",
+        path="channel_layers.redis.RedisChannelLayer",
+        distribution="channel_layers",
+        features={},
+        hosts=lambda url: [url],
+    ),
+    Layer(
+        title="channels_redis, queues",
+        path="channels_redis.core.RedisChannelLayer",
+        distribution="channels_redis",
+        # Its documentation speaks of seconds, and shares capacity as the specification does; it has no close().
+        features={
+            "sub_second_expiry": False,
+            "capacity": "process",
+            "restartable": False,
+            "deadline": 4.0,
+            **_ONLY_OURS,
+        },
+        # It waits in reads of 5 s, and redis-py 8 by default fails a read after 5 s.
+        hosts=lambda url: [{"address": url, "socket_timeout": None}],
     ),
 )
 
@@ -75,27 +101,39 @@ The specification lists the types that a message may hold, and does not say what
 *refused with a TypeError* is our reading: what a layer in memory accepts, a layer on a wire cannot carry.
 """
 
+_ON_REDIS = """\
+channels_redis runs with ``socket_timeout`` None for its host: with redis-py 8, its receives would otherwise end after
+five idle seconds. It is asked for the capacity that the specification describes, which the channels of a process share,
+and ours for the one that is counted by channel.
+"""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the suite on every layer and write the page."""
     parser = argparse.ArgumentParser(prog="python -m channel_layers.conformance.table", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="the page to write, in reStructuredText")
+    parser.add_argument("--redis", metavar="URL", help="a Redis for the layers that need one; its data will be lost")
     options = parser.parse_args(arguments)
+    layers = [layer for layer in LAYERS if layer.hosts is None or options.redis]
     runs = []
-    for layer in LAYERS:
+    for layer in layers:
         sys.stderr.write(f"running the suite on {layer.path} ...\n")
-        runs.append(run(layer))
+        runs.append(run(layer, options.redis))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(page(LAYERS, runs), encoding="utf-8")
+    options.output.write_text(page(layers, runs), encoding="utf-8")
     return 0
 
 
-def run(layer: Layer) -> dict[str, Any]:
-    """What the command line writes to its JSON file about a layer."""
+def run(layer: Layer, redis: str | None = None) -> dict[str, Any]:
+    """What the command line writes to its JSON file about a layer.
+
+    :param redis: the URL of the server for a layer that needs one.
+    """
+    config = layer.config if layer.hosts is None or redis is None else {**layer.config, "hosts": layer.hosts(redis)}
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "results.json")
         command = [sys.executable, "-m", "channel_layers", "conformance", layer.path, "--json", str(results)]
-        command += ["--config", json.dumps(layer.config), "--features", json.dumps(layer.features)]
+        command += ["--config", json.dumps(config), "--features", json.dumps(layer.features)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False)  # noqa: S603
         if ended.returncode not in (0, 1):
             raise SystemExit(f"the suite could not run on {layer.path}:\n{ended.stderr}")
@@ -103,12 +141,14 @@ def run(layer: Layer) -> dict[str, Any]:
         return run
 
 
-def page(layers: tuple[Layer, ...], runs: list[dict[str, Any]]) -> str:
+def page(layers: Sequence[Layer], runs: Sequence[dict[str, Any]]) -> str:
     """The page for these layers and what came of their runs."""
-    lines = [_INTRODUCTION]
+    is_on_redis = any(layer.hosts for layer in layers)
+    lines = [_INTRODUCTION, *([_ON_REDIS] if is_on_redis else [])]
     versions = [_version(layer, run) for layer, run in zip(layers, runs, strict=True)]
     titles = [f"{layer.title}, {version}" for layer, version in zip(layers, versions, strict=True)]
-    lines += [f"Run on Python {runs[0]['versions']['Python']}.", ""]
+    client = f", with redis-py {metadata.version('redis')}" if is_on_redis else ""
+    lines += [f"Run on Python {runs[0]['versions']['Python']}{client}.", ""]
     parts = list(dict.fromkeys(result["part"] for result in runs[0]["results"]))
     rows = [[part, *(_summary([r for r in run["results"] if r["part"] == part]) for run in runs)] for part in parts]
     lines += _list_table("Rules that pass, of those claimed", ["Part", *titles], rows, "40 " + "30 " * len(layers))
@@ -120,7 +160,7 @@ def page(layers: tuple[Layer, ...], runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _rows(part: str, runs: list[dict[str, Any]]) -> Iterator[list[str]]:
+def _rows(part: str, runs: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
     rules = {result["test"]: result["rule"] for result in runs[0]["results"] if result["part"] == part}
     for test, rule in rules.items():
         cells = [_verdict([r for r in run["results"] if r["test"] == test]) for run in runs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..statistics import logger
@@ -29,6 +30,38 @@ async def run(connection: Connection, script: Script, keys: tuple[str, ...], *ar
         raise
     except Exception as error:
         raise refused(connection, error, f"EVAL ({script.name})") from error
+
+
+async def answer(connection: Connection, *command: Any) -> Any:
+    """Ask for a plain command over a connection of the running loop.
+
+    :raises RedisUnavailable: if the server is away, or refuses.
+    """
+    try:
+        return await connection.answer(*command)
+    except RedisUnavailable:
+        raise
+    except Exception as error:
+        raise refused(connection, error, str(command[0])) from error
+
+
+def tell(
+    connection: Connection, script: Script, keys: tuple[str, ...], *args: Any, then: Callable[[], None] | None = None
+) -> None:
+    """Run a script over a connection, and do not wait for it; in the thread of its loop."""
+
+    def settle(reply: Any) -> None:
+        if isinstance(reply, Exception) and str(reply).startswith(FORGOTTEN):
+            connection.ask(pack("EVAL", script.text, len(keys), *keys, *args), end)
+        else:
+            end(reply)
+
+    def end(reply: Any) -> None:
+        ignored(reply)
+        if then is not None:
+            then()
+
+    connection.ask(script.call(keys, *args), settle)
 
 
 def ignored(reply: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import math
+import sys
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 
 from ..background import background_loop, in_background
 from ..names import new_client_id
+from .errors import RedisUnavailable
 from .flush import flush
 from .home import Home
 from .outbox import Outbox, Terms
+from .places import Places
 from .server import Server
 from .shard import Shard
 from .unread import RemoteInbox
@@ -25,9 +27,6 @@ T = TypeVar("T")
 
 #: Seconds that a process waits at its end for its layers to say goodbye.
 _GOODBYE = 2.0
-
-#: Of the time that messages live, how much an expired one may keep its place.
-_SWEEPS = 20
 
 
 class Client:
@@ -43,15 +42,13 @@ class Client:
     ) -> None:
         self.id = new_client_id()
         self.terms = terms
-        self.inbox = RemoteInbox(expiry, terms.capacity_of, self.give_back_soon, terms.drop_old)
         self.home = Home(self._moved_in, self._moved_out)
+        #: Tells the servers which places are free.
+        self.places = Places(self, send_timeout)
+        self.inbox = RemoteInbox(expiry, terms.capacity_of, self.places.tell_soon, terms.drop_old)
         self._servers = servers
         self._send_timeout = send_timeout
         self._group_expiry = group_expiry
-        self._giving_back = False  # it will be done in a moment
-        self._on_their_way = 0  # commands that do it and are not answered
-        self._waiting_for_places: list[Callable[[], None]] = []
-        self._sweeping = False
         self.is_reading = False
         self.shards = self._new_shards()
         _clients.add(self)
@@ -78,11 +75,18 @@ class Client:
 
     async def send(self, channel: str, payload: bytes) -> None:
         """Append a message to a channel, from any loop."""
-        await elsewhere(self.shard_of(channel).send(channel, payload))
+        shard = self.shard_of(channel)
+        outbox = await self._home_outbox(shard)
+        await (outbox.send(channel, payload) if outbox is not None else elsewhere(shard.send(channel, payload)))
 
     async def group_send(self, group: str, payload: bytes) -> None:
         """Append a message to all queues of a group, from any loop."""
-        await elsewhere(self.shard_of(group).group_send(group, payload))
+        shard = self.shard_of(group)
+        outbox = await self._home_outbox(shard)
+        await (outbox.group_send(group, payload) if outbox is not None else elsewhere(shard.group_send(group, payload)))
+
+    async def _home_outbox(self, shard: Shard) -> Outbox | None:
+        return await shard.home_outbox() if asyncio.get_running_loop() is self.home.loop else None
 
     # Receiving
 
@@ -90,6 +94,7 @@ class Client:
         """Read what is sent to this client from now on."""
         if not self.is_reading:
             self.is_reading = True
+            _close_all_at_exit()
             background_loop().call_soon_threadsafe(self._start_reading)
 
     def _start_reading(self) -> None:
@@ -98,7 +103,7 @@ class Client:
 
     def start_popping(self) -> None:
         """Take messages of normal channels from now on."""
-        self.is_reading = True
+        self.start_reading()
         for shard in self.shards:
             if not shard.is_popping:
                 shard.is_popping = True
@@ -122,72 +127,11 @@ class Client:
 
         with self.inbox.lock:
             shard.mailbox.when_applied(entry, settle)
-        await asyncio.wait_for(applied, self._send_timeout)
-
-    # What is free again
-
-    def give_back_soon(self) -> None:
-        """Tell the servers what was read and taken, once in this turn of the loop. Under the lock of the inbox."""
-        if self._giving_back:
-            return
-        self._giving_back = True
-        home = self.home.loop
-        if home is not None and asyncio._get_running_loop() is home:
-            home.call_soon(self._give_back)
-        else:
-            background_loop().call_soon_threadsafe(self._give_back)
-
-    def _give_back(self) -> None:
-        loop = asyncio.get_running_loop()
-        at_home = loop is not background_loop()
-        connections = [(shard.near if at_home else shard.far).connection for shard in self.shards]
-        if at_home and None in connections:
-            background_loop().call_soon_threadsafe(self._give_back)
-            return
-        with self.inbox.lock:
-            self._giving_back = False
-            if any(shard.lease.is_counting for shard in self.shards):
-                return  # it is asked for again when the places have been counted
-            freed = self.inbox.take_freed()
-            self._on_their_way += len(self.shards)
-            if self.inbox.holds_any and not self._sweeping:
-                self._sweeping = True
-                background_loop().call_soon_threadsafe(self._sweep)
-        for shard, connection in zip(self.shards, connections, strict=True):
-            if connection is None:  # the places are counted anew as soon as there is one
-                self._have_given_back()
-            elif len(self.shards) == 1:
-                shard.give_back(connection, freed, self._have_given_back)
-            else:
-                mine = {channel: places for channel, places in freed.items() if self.shard_of(channel) is shard}
-                shard.give_back(connection, mine, self._have_given_back)
-
-    def _have_given_back(self) -> None:
-        with self.inbox.lock:
-            self._on_their_way -= 1
-            if self._on_their_way or not self._waiting_for_places:
-                return
-            waiting, self._waiting_for_places = self._waiting_for_places, []
-        for call in waiting:
-            call()
-
-    def when_given_back(self, call: Callable[[], None]) -> None:
-        """Call back when the servers have heard what was free until now; at once if they have already."""
-        with self.inbox.lock:
-            if self._giving_back or self._on_their_way:
-                self._waiting_for_places.append(call)
-                return
-        call()
-
-    def _sweep(self) -> None:
-        """Drop what has expired, as long as anything is unread: it must not keep its place."""
-        with self.inbox.lock:
-            left = self.inbox.next_deadline() - time.monotonic()
-            self._sweeping = left < math.inf
-        if self.inbox.drops.unwritten:
-            self.inbox.drops.write()
-        if left < math.inf:
-            background_loop().call_later(max(left, self.inbox.expiry / _SWEEPS), self._sweep)
+        try:
+            await asyncio.wait_for(applied, self._send_timeout)
+        except asyncio.TimeoutError as error:
+            text = f"Redis at {shard.server.label} has taken a change, and has not told of it"
+            raise RedisUnavailable(f"{text}; waited {self._send_timeout:g} s") from error
 
     # Home
 
@@ -203,8 +147,11 @@ class Client:
         background_loop().call_soon_threadsafe(move)
 
     def _moved_out(self) -> None:
+        with self.inbox.lock:
+            self.inbox.wake_unwoken()
         for shard in self.shards:
             shard.move_out()
+        self.places.lose_home()
 
     # The whole
 
@@ -232,8 +179,12 @@ class Client:
             with suppress(Exception):  # a server that is away forgets us by itself
                 await asyncio.wait_for(shard.leave(), self._send_timeout)
             await shard.stop()
+        self.home.forget()
         self.is_reading = False
         self.shards = self._new_shards()
+        with self.inbox.lock:
+            self.places.start_afresh()
+            self.inbox.close()  # once more, for receives that began meanwhile: the shards that they asked are gone
 
     async def close_connections(self) -> None:
         """Close the connections and nothing else. In the background loop."""
@@ -243,8 +194,6 @@ class Client:
     def abandon(self) -> None:
         """After fork(): leave everything to the parent."""
         _clients.discard(self)
-        for shard in self.shards:
-            shard.abandon()
 
 
 async def elsewhere(work: Coroutine[Any, Any, T]) -> T:
@@ -256,10 +205,10 @@ _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
 def when_given_back(client_id: str, call: Callable[[], None]) -> bool:
-    """:meth:`Client.when_given_back` of the client of that id; False if it is none of this process."""
+    """:meth:`.Places.when_told` of the client of that id; False if it is none of this process."""
     for client in tuple(_clients):
         if client.id == client_id:
-            client.when_given_back(call)
+            client.places.when_told(call)
             return True
     return False
 
@@ -267,6 +216,13 @@ def when_given_back(client_id: str, call: Callable[[], None]) -> bool:
 def close_soon(client: Client) -> Future[None]:
     """Close a client whose layer nobody refers to any more."""
     return in_background(client.close())
+
+
+def _close_all_at_exit() -> None:
+    """Processes of multiprocessing end without what atexit knows, and forget at their start what they inherited."""
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _close_all, exitpriority=0)
 
 
 @atexit.register

@@ -8,8 +8,10 @@ with all that is still unanswered.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,7 +45,10 @@ class Connection:
         self.server = server
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
+        # The loop that drives it, or did so last: where those who asked are told of the end.
+        self._latest_loop: asyncio.AbstractEventLoop | None = None
         self._sock = sock
+        _all.add(self)
         self._fd = sock.fileno()
         self._patience = patience
         self._lost = lost
@@ -51,6 +56,8 @@ class Connection:
         self._waiting: deque[Reply] = deque()
         self._out: list[bytes] = []
         self._unsent = b""
+        self._gathered: Callable[[], None] | None = None
+        self._is_flush_due = False
         self._asked = 0
         self._answered = 0
         # When the commands up to a number were written, oldest first: only as many as are unanswered.
@@ -65,21 +72,23 @@ class Connection:
         """Be driven by this loop from now on. Call it in the loop's thread."""
         if self.closed:
             return
-        self.loop = loop
+        self.loop = self._latest_loop = loop
         loop.add_reader(self._fd, self._readable, loop)
         if self._unsent:
             loop.add_writer(self._fd, self._writable)
-        if self._out:
-            loop.call_soon(self._flush)
+        if self._out or self._gathered is not None:
+            self._flush_soon()
         if self._waiting:
             if self._watch is not None:
                 self._watch.cancel()
-            self._watch_replies()
+            # All the time again: replies may have come while no loop was there to read them.
+            self._watch = loop.call_later(self._patience, self._watch_replies)
         self._call_deferred()
 
     def detach(self) -> None:
         """Be driven by no loop. Call it in the loop's thread, or when that loop does not run any more."""
         loop, self.loop = self.loop, None
+        self._is_flush_due = False
         if loop is None or self.closed:
             return
         if self._watch is not None:
@@ -99,19 +108,50 @@ class Connection:
         if self.closed:
             reply(RedisUnavailable(f"the connection to {self.server} is closed"))
             return
-        out = self._out
-        if not out and self.loop is not None:
-            self.loop.call_soon(self._flush)
-        out.append(command)
+        if self._gathered is not None:
+            self._let_go()
+        if not self._is_flush_due:
+            self._flush_soon()
+        self._out.append(command)
         self._waiting.append(reply)
         self._asked += 1
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is unanswered: then it is pointless to wait for more to send."""
+        return not self._waiting and self._gathered is None
+
+    def gather(self, emit: Callable[[], None]) -> None:
+        """Call back before the next command, or at the end of this turn of the loop: more may come together."""
+        self._gathered = emit
+        if self.closed:
+            self.soon(self._let_go)
+        elif not self._is_flush_due:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self.loop is not None:
+            self._is_flush_due = True
+            self.loop.call_soon(self._flush_now, self.loop)
+
+    def _flush_now(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is self.loop:  # it may have moved to another loop meanwhile
+            self.flush()
+
+    def _let_go(self) -> None:
+        emit, self._gathered = self._gathered, None
+        if emit is not None:
+            emit()
+
     def soon(self, call: Callable[..., None], *args: Any) -> None:
-        """Call a function in the thread of the loop that drives the connection, in its next turn. From any thread."""
-        loop = self.loop
+        """Call a function in the thread of the loop that drives the connection, in its next turn. From any thread.
+
+        After the end, too: somebody may wait for what the function does, if only to hear that it was in vain.
+        """
+        loop = self._latest_loop if self.closed else self.loop
         if loop is None:
             self._deferred.append((call, args))
-            if self.loop is not None:  # it was attached this very moment
+            if self.closed or self.loop is not None:  # it was closed or attached this very moment
                 self._call_deferred()
         elif asyncio._get_running_loop() is loop:
             loop.call_soon(self._call_here, call, args)
@@ -120,13 +160,13 @@ class Connection:
                 loop.call_soon_threadsafe(self._call_here, call, args)
 
     def _call_here(self, call: Callable[..., None], args: tuple[Any, ...]) -> None:
-        if asyncio._get_running_loop() is self.loop:
+        if self.closed or asyncio._get_running_loop() is self.loop:
             call(*args)
-        elif not self.closed:
+        else:
             self.soon(call, *args)
 
     def _call_deferred(self) -> None:
-        while self._deferred:
+        while self._deferred and self._latest_loop is not None:
             with suppress(IndexError):  # another thread may be at it
                 call, args = self._deferred.popleft()
                 self.soon(call, *args)
@@ -150,7 +190,10 @@ class Connection:
         self.ask(command, settle)
         return future
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what was asked, and do not wait for the end of this turn."""
+        self._is_flush_due = False
+        self._let_go()
         if not self._out or self.closed:
             return
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
@@ -243,11 +286,6 @@ class Connection:
         """End the connection because of a reply that it cannot go on after; it is made anew."""
         self._end(error)
 
-    def abandon(self) -> None:
-        """Close the socket and nothing else: after a fork it is the parent's, and so is the loop."""
-        self.closed = True
-        self._sock.close()
-
     def _end(self, error: Exception) -> None:
         if not self.closed:
             away = RedisUnavailable(f"Redis at {self.server} is away: {error}")
@@ -262,10 +300,25 @@ class Connection:
         self.closed = True
         with suppress(OSError):
             self._sock.close()
-        waiting, self._waiting = self._waiting, deque()
         self._out.clear()
-        for reply in waiting:
-            reply(reason)
+        self._let_go()
+        self._call_deferred()
+        # One by one out of the same queue: a reply that ends the connection is handed on by a loop over it.
+        while self._waiting:
+            self._waiting.popleft()(reason)
+
+
+_all: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _leave_them_to_the_parent() -> None:
+    """After fork() they are the parent's, and so are their loops. A server would not see their end, otherwise."""
+    for connection in tuple(_all):
+        connection.closed = True
+        connection._sock.close()
+
+
+os.register_at_fork(after_in_child=_leave_them_to_the_parent)
 
 
 def pack(*command: Any) -> bytes:

@@ -8,7 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 from . import scripts
+from .calls import answer
 from .connection import Connection
+from .lease import EPOCH_TTL_MS
 from .link import open_socket
 
 if TYPE_CHECKING:
@@ -31,13 +33,13 @@ async def flush(shard: Shard) -> None:
     background loop.
     """
     acknowledged = shard.keys.flushed(secrets.token_hex(8))
-    epoch = await shard.ask(scripts.raise_epoch, (shard.keys.epoch,), shard.group_ttl_ms)
+    epoch = await shard.ask(scripts.raise_epoch, (shard.keys.epoch,), EPOCH_TTL_MS)
     waited_for: dict[str, float] = {}
     seen: set[str] = set()
     cursor = b"0"
     while True:
         connection = await shard.far_connection()
-        cursor, found = await connection.answer("SCAN", cursor, "MATCH", shard.keys.pattern, "COUNT", _STEP)
+        cursor, found = await answer(connection, "SCAN", cursor, "MATCH", shard.keys.pattern, "COUNT", _STEP)
         doomed = []
         for key in found:
             kind, _, name = key.decode()[len(shard.keys.all) :].partition(":")
@@ -50,7 +52,7 @@ async def flush(shard: Shard) -> None:
             elif kind not in ("epoch", "flushed"):
                 doomed.append(key)
         if doomed:
-            await connection.answer("UNLINK", *doomed)
+            await answer(connection, "UNLINK", *doomed)
         if cursor == b"0":
             break
     if waited_for:
@@ -71,13 +73,13 @@ async def _wait(shard: Shard, acknowledged: str, waited_for: dict[str, float]) -
     connection.attach(asyncio.get_running_loop())
     try:
         while waited_for:
-            answer = await connection.answer("BLPOP", acknowledged, _LOOK_AGAIN)
-            if answer is not None:
-                waited_for.pop(answer[1].decode(), None)
+            reply = await answer(connection, "BLPOP", acknowledged, _LOOK_AGAIN)
+            if reply is not None:
+                waited_for.pop(reply[1].decode(), None)
                 continue
             now = time.monotonic()
             names = list(waited_for)
-            counts = await connection.answer("PUBSUB", "NUMSUB", *map(shard.keys.presence, names))
+            counts = await answer(connection, "PUBSUB", "NUMSUB", *map(shard.keys.presence, names))
             for name, there in zip(names, counts[1::2], strict=True):
                 if not there or waited_for[name] <= now:
                     del waited_for[name]

@@ -7,6 +7,7 @@ background loop, and so is a loop that only came for one call, as those that ``a
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
@@ -28,40 +29,57 @@ class Home:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._moved_in = moved_in
         self._moved_out = moved_out
+        self._lock = threading.Lock()  # of two loops that move in at the same moment, one does
         self._guard: AsyncGenerator[None, None] | None = None
+        self._stay: object | None = None
 
     def call(self, loop: asyncio.AbstractEventLoop) -> None:
         """Note that a verb was called in this loop, which is not the home."""
         calls = _calls[loop] = _calls.get(loop, 0) + 1
-        if calls >= _CALLS and not self._has_living():
-            self._move_in(loop)
+        if self._has_living():
+            return
+        with self._lock:
+            if self.loop is not None and self.loop.is_closed():
+                self._leave()  # at once: others may wait for what comes over its connections
+            if calls >= _CALLS and not self._has_living():
+                self._leave()
+                self._move_in(loop)
 
     def check(self) -> None:
         """Leave a home that has ended without a word."""
-        if self.loop is not None and not self._has_living():
-            self.leave()
+        with self._lock:
+            if not self._has_living():
+                self._leave()
 
     def leave(self) -> None:
-        """Have no home any more."""
+        """Have no home any more. In its thread, or when it does not run any more."""
+        with self._lock:
+            self._leave()
+
+    def forget(self) -> None:
+        """Have no home any more, and tell nobody: its connections are closed."""
+        with self._lock:
+            self.loop = self._stay = None
+
+    def _leave(self) -> None:
         if self.loop is not None:
-            self.loop = None
+            self.loop = self._stay = None
             self._moved_out()
 
     def _has_living(self) -> bool:
         return self.loop is not None and not self.loop.is_closed() and self.loop.is_running()
 
     def _move_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.leave()
-        self.loop = loop
+        self.loop, self._stay = loop, object()
         # asyncio.run() closes the asynchronous generators of a loop before the loop: so this one learns of it.
-        self._guard = self._until_the_end(loop)
+        self._guard = self._until_the_end(self._stay)
         with suppress(StopIteration):
             self._guard.asend(None).send(None)
         self._moved_in(loop)
 
-    async def _until_the_end(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+    async def _until_the_end(self, stay: object) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            if self.loop is loop:
+            if self._stay is stay:  # not one that is over: a loop may have left, and moved in again
                 self.leave()

@@ -1,13 +1,13 @@
 """The option ``hosts``: every form in which a Redis server can be given, made into a list of servers.
 
-===========================================================  ===========================================
-``None``                                                     ``localhost:6379``
-``"redis://user:password@host:6379/0"``                      also ``rediss://``, ``unix:///path?db=0``
+=============================================================  ===========================================
+``None``                                                       ``localhost:6379``
+``"redis://user:password@host:6379/0"``                        also ``rediss://``, ``unix:///path?db=0``
 ``("host", 6379)``
-``{"address": <either>, "password": ..., "ssl": True}``      and whatever redis-py's connections take
+``{"address": <either>, "password": ..., "ssl": True}``        and whatever redis-py's connections take
 ``{"host": ..., "port": ..., "db": ...}``, ``{"path": ...}``
-``{"sentinels": [("host", 26379)], "master_name": ...}``     with ``sentinel_kwargs``, and as above
-===========================================================  ===========================================
+``{"sentinels": [("host", 26379)], "master_name": ...}``       with ``sentinel_kwargs``, and as above
+=============================================================  ===========================================
 
 A dict may have a ``name``, by which channels are spread over the servers; it stays when the server moves.
 """

@@ -6,18 +6,24 @@ The lease is renewed in the background loop, so that an application that blocks 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..background import background_loop
 from ..exceptions import LayerUnavailable
 from ..statistics import logger
 from . import scripts
-from .calls import ignored, run
+from .calls import run, tell
 from .connection import Connection
 from .membership import as_text, position_of
 
 if TYPE_CHECKING:
     from .shard import Shard
+
+
+#: How long the number of the latest flush is kept: longer than any process stands still.
+EPOCH_TTL_MS = 7 * 86_400_000
 
 
 class Lease:
@@ -31,6 +37,8 @@ class Lease:
         #: Whether places are being counted anew: what is given back meanwhile would be counted twice.
         self.is_counting = False
         self._shard = shard
+        self._listed_at = time.monotonic()
+        self._has_registered = False
         self._one_at_a_time = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
 
@@ -44,6 +52,12 @@ class Lease:
             self._renewing.cancel()
             self._renewing = None
 
+    async def give_up(self) -> bool:
+        """Register no more; whether it was to be until now. One that is under way is waited for."""
+        async with self._one_at_a_time:
+            was_held, self.is_held = self.is_held, False
+        return was_held
+
     async def register(self, connection: Connection) -> None:
         """Make or renew the mailbox, count what is unread, and be listed in all groups that have members here.
 
@@ -55,6 +69,8 @@ class Lease:
             return
         await shard.presence.ready()
         async with self._one_at_a_time:
+            if not self.is_held:
+                return
             with shard.inbox.lock:
                 self.is_counting = True
                 counts = [word for pair in shard.inbox.count_direct().items() for word in pair]
@@ -68,17 +84,23 @@ class Lease:
             finally:
                 self.is_counting = False
             with shard.inbox.lock:
-                begins_anew = bool(is_new) or position_of(newest) < shard.mailbox.position
+                is_lost = bool(is_new) or position_of(newest) < shard.mailbox.position
+                # The first time there was nothing to lose: what is there, is early.
+                begins_anew, self._has_registered = self._has_registered and is_lost, True
                 if begins_anew:
                     shard.mailbox.start_anew()
                 self._notice(int(epoch))
                 groups = shard.mailbox.memberships.groups()
-                shard.owner.give_back_soon()
-            for group in groups:
-                command = scripts.list_again.call((shard.keys.group(group),), shard.client, shard.group_ttl_ms)
-                connection.ask(command, ignored)
+                shard.owner.places.tell_soon()
+            self._list_again(connection, groups)
             if begins_anew:
                 shard.reading.restart()
+
+    def _list_again(self, connection: Connection, groups: Collection[str]) -> None:
+        shard = self._shard
+        self._listed_at = time.monotonic()
+        for group in groups:
+            tell(connection, scripts.list_again, (shard.keys.group(group),), shard.client, shard.group_ttl_ms)
 
     def _notice(self, epoch: int) -> None:
         if epoch > self.epoch:
@@ -102,10 +124,14 @@ class Lease:
     async def _renew_once(self, connection: Connection) -> None:
         shard = self._shard
         keys = (*shard.own_keys, shard.keys.epoch)
-        epoch = await run(connection, scripts.renew, keys, shard.terms.lease_ms, shard.group_ttl_ms)
+        epoch = await run(connection, scripts.renew, keys, shard.terms.lease_ms, shard.group_ttl_ms, EPOCH_TTL_MS)
         if epoch is None:
             logger.warning("The lease at Redis %s had ended; registering again", shard.server.label)
             await self.register(connection)
         else:
             with shard.inbox.lock:
                 self._notice(int(epoch))
+                groups = shard.mailbox.memberships.groups()
+            # Memberships without an end outlive their keys, which must have one.
+            if shard.group_expiry_ms is None and time.monotonic() - self._listed_at > shard.group_ttl_ms / 4000:
+                self._list_again(connection, groups)

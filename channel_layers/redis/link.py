@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import socket
 import threading
@@ -19,6 +20,11 @@ from .server import Server
 #: Seconds between attempts to connect: doubled from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.5
 
+#: Seconds for which one warning that a server is away does for all.
+_WARN_AGAIN = 5.0
+
+_warned: dict[str, float] = {}
+
 #: Seconds that one attempt to connect may take.
 _CONNECT_TIMEOUT = 2.0
 
@@ -34,6 +40,7 @@ class Link:
     :param prepare: what must have happened on a new connection before it is used; a coroutine function.
     :param commands: sent on a new connection first; an error reply makes it useless.
     :param up: called in the thread of the loop that drives a new connection, when that loop has it.
+    :param down: called there when it has lost it.
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class Link:
         prepare: Callable[[Connection], Awaitable[None]] = _nothing,
         up: Callable[[Connection], None] | None = None,
         commands: Sequence[tuple[str, ...]] = (),
+        down: Callable[[], None] | None = None,
     ) -> None:
         self.server = server
         #: The connection, while it can be used. Read it in the thread of its loop.
@@ -53,12 +61,14 @@ class Link:
         self._patience = patience
         self._prepare = prepare
         self._report_up = up
+        self._report_down = down
         self._commands = commands
         self._driver: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_up = asyncio.Event()
         self._is_lost = asyncio.Event()
         self._away = False
+        self._is_restarting = False
 
     def start(self, driver: asyncio.AbstractEventLoop | None = None) -> None:
         """Connect, and stay connected. Does nothing if it was started already."""
@@ -82,7 +92,8 @@ class Link:
         """Make the connection anew."""
         connection = self._made
         if connection is not None:
-            connection.soon(connection.fail, RedisUnavailable("positions have changed"))
+            self._is_restarting = True
+            connection.soon(connection.fail, RedisUnavailable("the connection is made anew"))
 
     async def ready(self) -> Connection:
         """The connection as soon as there is one; only for links that the background loop drives."""
@@ -90,11 +101,6 @@ class Link:
             self._is_up.clear()
             await self._is_up.wait()
         return self.connection
-
-    def abandon(self) -> None:
-        """After fork(): leave the connection to the parent."""
-        if self._made is not None:
-            self._made.abandon()
 
     # Moving to another loop
 
@@ -145,7 +151,7 @@ class Link:
                 connection = Connection(sock, self.server.label, self._patience, self._lose)
                 connection.attach(background_loop())
                 await self._prepare(connection)
-            except (RedisUnavailable, OSError) as error:
+            except Exception as error:  # whatever it is: nobody else would try again
                 if connection is not None:
                     connection.close()
                 self._note_failure(error)
@@ -176,6 +182,8 @@ class Link:
     def _lose(self, connection: Connection, error: Exception) -> None:
         if self._made is connection:
             self._made = self.connection = None
+            if self._report_down is not None:
+                self._report_down()
         background_loop().call_soon_threadsafe(self._note_loss, error)
 
     def _note_loss(self, error: Exception) -> None:
@@ -184,12 +192,17 @@ class Link:
 
     def _note_failure(self, error: Exception) -> None:
         self.failure = error
-        if not self._away:
-            self._away = True
+        if self._away or self._is_restarting:
+            return
+        self._away = True
+        now, label = time.monotonic(), self.server.label
+        if now - _warned.get(label, -math.inf) > _WARN_AGAIN:  # a client has several links, which are lost together
+            _warned[label] = now
             logger.warning("%s; connecting again until it is back", error)
 
     def _note_success(self) -> None:
         self.failure = None
+        self._is_restarting = False
         if self._away:
             self._away = False
             logger.info("Redis at %s is back", self.server.label)

@@ -42,8 +42,17 @@ class GroupMessage:
 class Owner(Protocol):
     """What the reader tells the one it reads for."""
 
+    def has_read_some(self) -> None:
+        """Some was read that is still on the server; it can stay there for a while. Under the lock of the inbox."""
+
     def has_read(self) -> None:
         """Much was read that is still on the server, and can be removed. Under the lock of the inbox."""
+
+    def will_give_back(self) -> None:
+        """:meth:`give_back_over` will be called soon: nothing else needs to see to it. Under the lock of the inbox."""
+
+    def give_back_over(self, connection: Connection) -> None:
+        """What is to be given back can go over this connection now."""
 
     def has_no_members(self, group: str) -> None:
         """A message came for a group that has no member here, or its last one left. Under the lock of the inbox."""
@@ -72,6 +81,7 @@ class Mailbox:
         self._inbox = inbox
         self._owner = owner
         self._connection: Connection | None = None
+        self._is_to_go_on = False  # a batch was delivered, and nothing was asked since
         self._batch: list[Any] = []
         # The last number of each writer: what came before is a repetition, whatever its position.
         self._numbers: dict[bytes, int] = {}
@@ -81,18 +91,39 @@ class Mailbox:
         self._untrimmed = 0
         self._untrimmed_bytes = 0
         self._when_applied: list[tuple[Position, Callable[[], None]]] = []
+        #: How often the server has lost what it had.
+        self.times_lost = 0
+        # Changes of memberships that the server has confirmed and that were not read yet: entry -> what to apply.
+        self._promised: dict[Position, tuple[str, str, str]] = {}
 
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; from the beginning, since positions may have changed meanwhile."""
-        if connection is not self._connection:
-            self._connection = connection
-            self._wait(connection, "0-0")
+        if connection is self._connection:  # it has moved to another loop: the one before may have had no time for this
+            self._go_on(connection)
+            return
+        self._connection = connection
+        if self._is_to_go_on:
+            self._is_to_go_on = False
+            self._owner.give_back_over(connection)
+        self._wait(connection, "0-0")
 
     def start_anew(self) -> None:
         """Positions begin anew, since the server has lost what it had. Under the lock of the inbox."""
+        self.times_lost += 1
         self.position = self.control_position = START
+        promised, self._promised = self._promised, {}
+        for entry in sorted(promised):
+            self._apply(*promised[entry], START)
+        waiting, self._when_applied = self._when_applied, []
+        for _, call in waiting:
+            call()
         self.memberships.restart()
         self._discarded.clear()
+
+    def promise(self, entry: Position, what: str, group: str, channel: str) -> None:
+        """Apply a change even if the server loses it before it was read here. Under the lock of the inbox."""
+        if entry > self.control_position:
+            self._promised[entry] = (what, group, channel)
 
     def when_applied(self, entry: Position, call: Callable[[], None]) -> None:
         """Call back when a control entry was applied. Under the lock of the inbox."""
@@ -129,7 +160,17 @@ class Mailbox:
             self._read_control(connection, messages, control)
             return
         self._deliver(messages, control, int(server_time[0]) * 1000 + int(server_time[1]) // 1000)
-        self._wait(connection)
+        connection.soon(self._go_on, connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        """Ask for more when those who were woken have run: the places that they freed are told in the same write."""
+        if connection is not self._connection or not self._is_to_go_on:
+            return
+        self._is_to_go_on = False
+        self._owner.give_back_over(connection)
+        if not connection.closed:
+            self._wait(connection)
+            connection.flush()
 
     def _read_control(self, connection: Connection, messages: list[Any], control: list[Any]) -> None:
         """There may be more control entries that belong before these messages: read all of them first."""
@@ -167,6 +208,9 @@ class Mailbox:
     def _deliver(self, messages: list[Any], control: list[Any], server_ms: int) -> None:
         inbox = self._inbox
         with inbox.lock:
+            if not self._is_to_go_on:
+                self._is_to_go_on = True
+                self._owner.will_give_back()
             if control:
                 self._apply_all(control)
             if messages:
@@ -175,6 +219,8 @@ class Mailbox:
             self._untrimmed_bytes += sum(len(fields[1]) for _, fields in messages)
             if self._untrimmed >= self._keep_at_most or self._untrimmed_bytes >= _UNTRIMMED_BYTES:
                 self._owner.has_read()
+            elif self._untrimmed:
+                self._owner.has_read_some()
         if inbox.drops.unwritten:
             inbox.drops.write()
 
@@ -187,6 +233,9 @@ class Mailbox:
         for entry, (to, payload, writer, number) in messages:
             count = int(number)
             if count and numbers.get(writer, 0) >= count:
+                # Read before; or the server came to it late, when its sender had given it up and sent others.
+                if to[0] not in (33, 64) and position_of(entry) > self.position:
+                    self._inbox.free(to.decode(), 1)
                 continue
             if not alike:
                 deadline = lifetime - max(0, server_ms - position_of(entry)[0]) / 1000
@@ -209,11 +258,11 @@ class Mailbox:
 
     def _deliver_to_group(self, group: str, payload: bytes, position: Position, deadline: float) -> None:
         channels = self.memberships.reached(group, position)
-        if not channels:
+        if self._discarded:
+            channels = [name for name in channels if self._discarded.get(name, START) < position]
+        if not channels and not self.memberships.members(group):  # and not only none yet
             self._owner.has_no_members(group)
-        message = GroupMessage(payload)
-        for channel in channels:
-            self._inbox.deliver(channel, message, deadline)
+        self._inbox.deliver_to_each(channels, GroupMessage(payload), deadline)
 
     def _pass_by(self) -> None:
         self.memberships.pass_by(self.position)
@@ -236,6 +285,8 @@ class Mailbox:
         waiting, self._when_applied = self._when_applied, []
         for entry, call in waiting:
             self.when_applied(entry, call)
+        if self._promised:
+            self._promised = {entry: it for entry, it in self._promised.items() if entry > self.control_position}
 
     def _apply(self, what: str, group: str, channel: str, position: Position) -> None:
         if what == "join":

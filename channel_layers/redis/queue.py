@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -150,22 +151,19 @@ class RedisChannelLayer(BaseChannelLayer):
             return outbox.send(channel, payload)
         return self._client.send(channel, payload)
 
-    def _claim(self, channel: str) -> Any:
-        inbox = self._inbox
-        with inbox.lock:
-            payload = inbox.claim(channel)
-        if inbox.drops.unwritten:
-            inbox.drops.write()
-        return payload
-
-    async def _receive(self, channel: str) -> Any:
+    def _receive(self, channel: str) -> Coroutine[Any, Any, Any]:
         client = self._client
-        client.outbox(channel)  # this loop is one that calls verbs
-        if "!" in channel:
+        if asyncio._get_running_loop() is not client.home.loop:
+            client.home.call(asyncio.get_running_loop())
+        if "!" not in channel:
+            return self._receive_normal(channel)
+        if not client.is_reading:
             client.start_reading()
-            return await self._inbox.take(channel)
-        client.start_popping()
-        with client.shard_of(channel).queues.wanting(channel):
+        return self._inbox.take(channel)
+
+    async def _receive_normal(self, channel: str) -> Any:
+        self._client.start_popping()
+        with self._client.shard_of(channel).queues.wanting(channel):
             return await self._inbox.take(channel)
 
     def _may_receive(self, channel: str) -> bool:
@@ -194,7 +192,7 @@ class RedisChannelLayer(BaseChannelLayer):
         client, owner = self._client, client_id_of(channel)
         shard = client.shard_of(group)
         if owner is None:
-            await shard.join_queue(group, channel, self.group_expiry, self.get_capacity(channel))
+            await shard.join_queue(group, channel, self.get_capacity(channel))
             return
         if owner == client.id:
             client.start_reading()

@@ -79,12 +79,10 @@ class Queues:
 
     def _no_more(self, channel: str) -> None:
         with self._inbox.lock:
-            left = self._wanted[channel] - 1
+            left = self._wanted.pop(channel) - 1
             if left:
                 self._wanted[channel] = left
-                return
-            del self._wanted[channel]
-            elements = self._hold(channel, self._inbox.give_away(channel))
+            elements = self._hold(channel, self._inbox.give_away(channel, left))
         self._return(channel, elements)
         self._look_again()
 
@@ -114,6 +112,11 @@ class Queues:
 
     # Asking the server
 
+    def _names(self) -> list[str]:
+        """The channels of which more is waited for than has been popped. Under the lock."""
+        held, returning = self._inbox.held, self._returning
+        return [name for name, count in self._wanted.items() if count > held(name) and name not in returning]
+
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; in the thread of its loop."""
         if connection is not self._connection:
@@ -128,7 +131,7 @@ class Queues:
             return
         with self._inbox.lock:
             asked = self._asked
-            if asked is not None and set(asked) == self._wanted.keys() - self._returning.keys():
+            if asked is not None and set(asked) == set(self._names()):
                 return
             if asked is not None:
                 if self._rung:
@@ -139,9 +142,14 @@ class Queues:
         else:
             connection.soon(self._ask, connection)
 
+    def ring_again(self) -> None:
+        """The connection over which the reader was rung was lost, perhaps with the ring. From any thread."""
+        if self._rung:
+            self._ring()
+
     def _ask(self, connection: Connection) -> None:
         with self._inbox.lock:
-            names = tuple(name for name in self._wanted if name not in self._returning)
+            names = tuple(self._names())
             if connection is not self._connection or connection.closed or self._asked is not None or not names:
                 return
             # Rotated, so that a busy channel does not starve the others: the server takes the first that has any.
@@ -190,7 +198,6 @@ class Queues:
         server_ms = int(server_time[0]) * 1000 + int(server_time[1]) // 1000
         lifetime = time.monotonic() + inbox.expiry
         with inbox.lock:
-            left = self._wanted.get(channel, 0) - len(elements)
             if channel not in self._wanted:
                 unwanted = self._hold(channel, elements)
             else:
@@ -199,6 +206,7 @@ class Queues:
                     written, _, payload = element.partition(b":")
                     age = max(0, server_ms - int(written)) / 1000
                     inbox.deliver(channel, Popped(element, payload), lifetime - age)
+            left = self._wanted.get(channel, 0) - inbox.held(channel)
         self._return(channel, unwanted)
         if inbox.drops.unwritten:
             inbox.drops.write()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..background import background_loop, in_background
-from ..exceptions import LayerUnavailable
 from ..statistics import logger
 from . import mailbox, queues, scripts
-from .calls import ignored, run
+from .calls import answer, ignored, run, tell
 from .connection import Connection
 from .errors import RedisUnavailable
 from .lease import Lease
@@ -18,12 +18,15 @@ from .link import Link
 from .mailbox import Mailbox
 from .membership import Position, as_text, position_of
 from .outbox import Outbox, Terms
+from .places import Places
 from .queues import Queues
 from .server import Server
 from .unread import RemoteInbox
 
 #: Seconds beyond the time for which the server may let a reader wait.
 _GRACE = 2.0
+
+_DAY_MS = 86_400_000
 
 #: Control entries that another process may leave unread.
 _CONTROL_BOUND = 10_000
@@ -34,8 +37,9 @@ _NO_BOUND = 1 << 60
 class Owner(Protocol):
     """What a shard tells the client it belongs to. All but ``check_home`` under the lock of the inbox."""
 
-    def give_back_soon(self) -> None:
-        """Places have become free, or a batch was read."""
+    @property
+    def places(self) -> Places:
+        """Tells the servers which places are free."""
 
     def empty(self) -> None:
         """The layer was flushed: drop all that is held."""
@@ -63,24 +67,29 @@ class Shard:
         self.keys = terms.keys
         self.send_timeout = send_timeout
         #: How long keys of groups live, unless they are renewed.
-        self.group_ttl_ms = 30 * 86_400_000 if group_expiry is None else max(1, int(group_expiry * 1000))
+        self.group_expiry_ms = None if group_expiry is None else max(1, int(group_expiry * 1000))
+        self.group_ttl_ms = max(self.group_expiry_ms or 30 * _DAY_MS, terms.expiry_ms, terms.lease_ms)
         self.mailbox = Mailbox(self.keys, client, inbox, group_expiry, terms.mailbox_capacity, self)
         self.queues = Queues(self.keys, client, inbox, self._ring, self._put_back)
         self.inbox = inbox
         self.owner = owner
         self.own_keys = (self.keys.mailbox(client), self.keys.unread(client), self.keys.control(client))
         # Connections: for verbs of the home loop, for all other verbs, for the mailbox, for normal channels.
-        self.near = Link(server, send_timeout, self._prepare_near, self._near_is_up)
+        self.near = Link(server, send_timeout, self._prepare_near, self._near_is_up, down=self._near_is_down)
         self.far = Link(server, send_timeout, self._prepare_far, self._far_is_up, scripts.LOADING)
         self.reading = Link(server, mailbox.BLOCK / 1000 + _GRACE, self._prepare_reading, self.mailbox.read)
         self.popping = Link(server, queues.BLOCK + _GRACE, up=self.queues.read)
         # Subscribed to a name of its own, so that others can see whether this process is there.
         self.presence = Link(server, send_timeout, self._prepare_presence)
         self.near_outbox: Outbox | None = None
+        # That of a connection of the home loop that was lost, and those in that loop who wait for another.
+        self._lost_near_outbox: Outbox | None = None
+        self._waiting_for_near: list[asyncio.Future[None]] = []
         self._far_outbox: Outbox | None = None
         self.is_popping = False
         self.lease = Lease(self)
         self._was_near = False
+        self._is_over = False
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -109,12 +118,13 @@ class Shard:
 
     def move_out(self) -> None:
         """The home loop ends: in its thread, or when it does not run any more."""
-        self.near_outbox = None
+        self.near_outbox = self._lost_near_outbox = None
         for link in (self.near, self.reading, self.popping):
             link.come_back()
 
     async def stop(self) -> None:
-        """Close all connections, and make no others until the next verb."""
+        """Close all connections, for good: the layer goes on with another shard."""
+        self._is_over = True
         self.lease.stop()
         for link in self.links:
             await link.stop()
@@ -124,16 +134,11 @@ class Shard:
         for link in self.links:
             link.restart()
 
-    def abandon(self) -> None:
-        """After fork(): what was the parent's stays the parent's."""
-        for link in self.links:
-            link.abandon()
-
     async def leave(self) -> None:
         """Take back all that the server holds of this client."""
-        connection = self.far.connection
-        if connection is None or not self.lease.is_held:
+        if not await self.lease.give_up():
             return
+        connection = await self.far_connection()
         position = as_text(self.mailbox.control_position)
         for group in self.mailbox.memberships.groups():
             connection.ask(scripts.delist.call((self.keys.group(group),), self.client, position), ignored)
@@ -150,6 +155,22 @@ class Shard:
         """Append a message to all queues of a group, from the background loop."""
         await (await self.far_outbox()).group_send(group, payload)
 
+    async def home_outbox(self) -> Outbox | None:
+        """How to send from the home loop, as soon as that is possible again; None if it has not been until now.
+
+        It is waited for, and not gone around: the server may come late to what was sent over a connection that is
+        lost, and only the numbers of one and the same writer tell that later messages have come before.
+        """
+        end = time.monotonic() + self.send_timeout
+        while self._lost_near_outbox is not None:
+            up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting_for_near.append(up)
+            try:
+                await asyncio.wait_for(up, end - time.monotonic())
+            except asyncio.TimeoutError as error:
+                raise self._waited(self.far.failure or self.near.failure or error) from error
+        return self.near_outbox
+
     async def far_outbox(self) -> Outbox:
         await self.far_connection()
         if self._far_outbox is None:
@@ -158,32 +179,48 @@ class Shard:
 
     async def far_connection(self) -> Connection:
         """The connection that the background loop drives, waiting for it no longer than a send may take."""
+        if self._is_over:
+            raise RedisUnavailable("the layer was closed meanwhile")
         self.far.start()
         if self.far.connection is not None:
             return self.far.connection
         try:
             return await asyncio.wait_for(self.far.ready(), self.send_timeout)
-        except asyncio.TimeoutError:
-            failure = self.far.failure
-            text = str(failure) if failure else f"Redis at {self.server.label} does not answer"
-            raise RedisUnavailable(f"{text}; waited {self.send_timeout:g} s") from failure
+        except asyncio.TimeoutError as error:
+            raise self._waited(self.far.failure or error) from error
+
+    def _waited(self, failure: Exception) -> RedisUnavailable:
+        text = str(failure) or f"Redis at {self.server.label} does not answer"
+        error = RedisUnavailable(f"{text}; waited {self.send_timeout:g} s")
+        error.__cause__ = failure
+        return error
 
     async def change(self, what: str, client: str, group: str, channel: str) -> Position | None:
         """Begin or end a membership of a process's channel, or discard the channel: the position of the entry."""
         control = self.keys.control(client)
-        keys = (control, self.keys.mailbox(client), self.keys.group(group) if group else control)
+        listed_in = self.keys.group(group) if group else control
+        keys = (control, self.keys.mailbox(client), listed_in, self.keys.early(client))
         bound = _NO_BOUND if client == self.client else _CONTROL_BOUND
+        times_lost = self.mailbox.times_lost
         entry = await self.ask(scripts.control, keys, what, client, group, channel, self.group_ttl_ms, bound)
         if entry is None:
-            raise LayerUnavailable(
+            raise RedisUnavailable(
                 f"the process of {channel!r} has left {_CONTROL_BOUND} changes of its memberships unread"
             )
-        return position_of(entry) if entry else None
+        if not entry:
+            return None
+        position = position_of(entry)
+        if client == self.client:
+            with self.inbox.lock:
+                self.mailbox.promise(position, what, group, channel)
+            if self.mailbox.times_lost != times_lost:  # perhaps with this
+                return await self.change(what, client, group, channel)
+        return position
 
-    async def join_queue(self, group: str, channel: str, expiry: float | None, capacity: int) -> None:
+    async def join_queue(self, group: str, channel: str, capacity: int) -> None:
         """Make a normal channel a member of a group."""
         keys = (self.keys.group(group), self.keys.groups(channel))
-        expiry_ms = 0 if expiry is None else self.group_ttl_ms
+        expiry_ms = self.group_expiry_ms or 0
         await self.ask(scripts.queue_join, keys, channel, group, expiry_ms, capacity, self.group_ttl_ms)
 
     async def leave_queue(self, group: str, channel: str) -> None:
@@ -196,10 +233,10 @@ class Shard:
             await asyncio.wrap_future(in_background(self.discard_queue(channel)))
             return
         connection = await self.far_connection()
-        groups = await connection.answer("SMEMBERS", self.keys.groups(channel))
+        groups = await answer(connection, "SMEMBERS", self.keys.groups(channel))
         for group in groups:
             await self.leave_queue(group.decode(), channel)
-        await connection.answer("UNLINK", self.keys.queue(channel))
+        await answer(connection, "UNLINK", self.keys.queue(channel))
 
     async def ask(self, script: scripts.Script, keys: tuple[str, ...], *args: Any) -> Any:
         """Run a script, from any loop, over the connection that serves it.
@@ -216,25 +253,19 @@ class Shard:
 
     def tell(self, script: scripts.Script, keys: tuple[str, ...], *args: Any) -> None:
         """Run a script some time soon, if the server is there; from any thread."""
-        background_loop().call_soon_threadsafe(self._tell, script.call(keys, *args))
+        background_loop().call_soon_threadsafe(self._tell, script, keys, args)
 
-    def _tell(self, command: bytes) -> None:
+    def _tell(self, script: scripts.Script, keys: tuple[str, ...], args: tuple[Any, ...]) -> None:
         if self.far.connection is not None:
-            self.far.connection.ask(command, ignored)
+            tell(self.far.connection, script, keys, *args)
 
     def give_back(self, connection: Connection, freed: dict[str, int], done: Callable[[], None]) -> None:
         """Tell the server what was read and which places are free. In the thread of the connection's loop."""
-
-        def settle(reply: Any) -> None:
-            ignored(reply)
-            done()
-
         pairs = [word for pair in freed.items() for word in pair]
         with self.inbox.lock:
             trim = self.mailbox.trim()
         keys = (self.own_keys[0], self.own_keys[2], self.own_keys[1])
-        command = scripts.give_back.call(keys, *trim, *pairs)
-        connection.ask(command, settle)
+        tell(connection, scripts.give_back, keys, *trim, *pairs, then=done)
 
     # What must have happened on a new connection: in the background loop
 
@@ -250,14 +281,24 @@ class Shard:
         await self.lease.register(await self.far.ready())
 
     async def _prepare_presence(self, connection: Connection) -> None:
-        await connection.answer("SUBSCRIBE", self.keys.presence(self.client))
+        await answer(connection, "SUBSCRIBE", self.keys.presence(self.client))
 
     def _near_is_up(self, connection: Connection) -> None:
         if connection.loop is not background_loop():
-            self.near_outbox = Outbox(connection, self.terms, self._missed)
+            self.near_outbox = Outbox(connection, self.terms, self._missed, self._lost_near_outbox)
+            self._lost_near_outbox = None
+            waiting, self._waiting_for_near = self._waiting_for_near, []
+            for up in waiting:
+                if not up.done():
+                    up.set_result(None)
+
+    def _near_is_down(self) -> None:
+        if self.near_outbox is not None:
+            self._lost_near_outbox, self.near_outbox = self.near_outbox, None
 
     def _far_is_up(self, connection: Connection) -> None:
-        self._far_outbox = Outbox(connection, self.terms, self._missed)
+        self._far_outbox = Outbox(connection, self.terms, self._missed, self._far_outbox)
+        self.queues.ring_again()
 
     def _missed(self, channel: str) -> None:
         with self.inbox.lock:
@@ -266,8 +307,17 @@ class Shard:
 
     # What the readers ask for
 
+    def has_read_some(self) -> None:
+        self.owner.places.trim_later()
+
     def has_read(self) -> None:
-        self.owner.give_back_soon()
+        self.owner.places.tell_soon()
+
+    def will_give_back(self) -> None:
+        self.owner.places.reader_will_tell()
+
+    def give_back_over(self, connection: Connection) -> None:
+        self.owner.places.tell_over(self, connection)
 
     def has_no_members(self, group: str) -> None:
         position = as_text(self.mailbox.control_position)

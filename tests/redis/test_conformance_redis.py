@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from redis_servers import RedisServer
@@ -18,12 +17,11 @@ class OnRedis(ChannelLayerConformance):
 
     features = Features()
     server: RedisServer
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
-    def _server(self, redis_server: RedisServer) -> Iterator[None]:
+    def _server(self, redis_server: RedisServer) -> None:
         self.server, self.prefix = redis_server, f"test{secrets.token_hex(6)}"
-        yield
 
     def make_layer(self, **config: Any) -> RedisChannelLayer:
         return RedisChannelLayer(hosts=[self.host()], prefix=self.prefix, **{**self.options, **config})
@@ -37,7 +35,7 @@ class TestRedis(OnRedis):
 
 
 class TestRedisWithJsonAndEncryption(OnRedis):
-    options = {"serializer_format": "json", "symmetric_encryption_keys": ["new", "old"]}
+    options: ClassVar[dict[str, Any]] = {"serializer_format": "json", "symmetric_encryption_keys": ["new", "old"]}
 
     def host(self) -> Any:
         return self.server.unix_url
@@ -45,6 +43,5 @@ class TestRedisWithJsonAndEncryption(OnRedis):
 
 class TestRedis62(OnRedis):
     @pytest.fixture(autouse=True)
-    def _server(self, redis_62_server: RedisServer) -> Iterator[None]:
+    def _server(self, redis_62_server: RedisServer) -> None:
         self.server, self.prefix = redis_62_server, f"test{secrets.token_hex(6)}"
-        yield

@@ -6,7 +6,9 @@ import pathlib
 import sys
 
 import channel_layers
+from channel_layers import InvalidChannelLayerError
 from channel_layers.memory import InMemoryChannelLayer
+from channel_layers.redis import RedisChannelLayer  # its modules import without their extra
 
 
 async def main() -> None:
@@ -23,8 +25,15 @@ if "site-packages" not in where.parts:
     sys.exit(f"this is not the installed wheel but {where}")
 if not where.with_name("py.typed").exists():
     sys.exit("the wheel lacks py.typed")
-for module in ("django", "channels", "pytest", "msgpack"):
+for module in ("django", "channels", "pytest", "msgpack", "redis", "hiredis"):
     if importlib.util.find_spec(module):
         sys.exit(f"{module} was installed, though nothing needs it")
 asyncio.run(main())
+try:
+    RedisChannelLayer()
+except InvalidChannelLayerError as error:
+    if "pip install 'channel_layers[redis]'" not in str(error):
+        sys.exit(f"the error for a missing extra does not say how to install it: {error}")
+else:
+    sys.exit("a Redis layer was built without redis-py")
 print("the wheel alone works")

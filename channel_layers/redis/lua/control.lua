@@ -3,6 +3,7 @@
 --
 -- KEYS  1 control (stream of that process)   2 mailbox of that process
 --       3 group (hash: "@client" -> "<id of its latest join here>|<ms then>"); the control key again for "discard"
+--       4 early (stream that becomes the mailbox, while there is none)
 -- ARGV  1 "join", "leave" or "discard"   2 client   3 group, or ""   4 channel   5 time to live (ms)
 --       6 how many entries the process may leave unread
 -- Returns the id of the entry, "" if there is nothing to end, false if too many entries are unread.
@@ -17,7 +18,7 @@ if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[6]) then
   return false
 end
 local ttl = tonumber(ARGV[5])
-local position = last_id(KEYS[2]) or '0-0'
+local position = last_id(KEYS[2]) or last_id(KEYS[4]) or '0-0'
 local id = redis.call('XADD', KEYS[1], '*', ARGV[1], ARGV[3], ARGV[4], position)
 lengthen(KEYS[1], ttl)
 if ARGV[1] == 'join' then

@@ -9,6 +9,9 @@ redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
 if ARGV[2] ~= '' then
   redis.call('XTRIM', KEYS[2], 'MINID', ARGV[2])
 end
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return -- the lease has ended: who registers counts anew, and a counter made here would have no time to live
+end
 for i = 3, #ARGV, 2 do
   local left = redis.call('HINCRBY', KEYS[3], ARGV[i], -ARGV[i + 1])
   if left <= 0 then

@@ -5,7 +5,7 @@
 --       then pairs of channel and unread messages that the process holds
 -- Returns whether the mailbox is new (1) or was there (0), the id of its newest entry, and the epoch.
 -- Atomic, so that no message is counted twice or not at all.
--- include: last_id lengthen
+-- include: last_id
 
 local fresh = redis.call('EXISTS', KEYS[1]) == 0
 if fresh then

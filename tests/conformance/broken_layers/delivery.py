@@ -88,7 +88,7 @@ class NormalChannelsDoNotKeep(
 
     def _send(self, channel: str, payload: Any) -> None:
         queue = self._inbox._queues.get(channel)
-        if "!" in channel or (queue is not None and queue.waiters.by_loop):
+        if "!" in channel or (queue is not None and queue.waiters.any()):
             super()._send(channel, payload)
 
 

@@ -76,8 +76,8 @@ class LeavingForgetsEarlierMessages(BrokenLayer, caught_by="test_who_leaves_late
             for item in [item for item in queue.items if isinstance(item[2], _Shared)]:
                 queue.items.remove(item)
                 inbox.dropped["discarded"] += 1
-                if queue.prefix is not None and queue.prefix.arrivals is not None:
-                    del queue.prefix.arrivals[item[1]]
+                if queue.prefix is not None and queue.prefix.items is not None:
+                    del queue.prefix.items[item[1]]
 
 
 class LeavingHasNoEffect(BrokenLayer, caught_by="test_one_discard_ends_two_adds test_anyone_can_add_and_discard"):
@@ -234,7 +234,7 @@ class FlushDeafensReceivers(BrokenLayer, caught_by="test_a_receive_outlives_flus
         await super()._flush()
         with self._inbox.lock:
             for queue in self._inbox._queues.values():
-                queue.waiters.by_loop.clear()
+                queue.waiters.forget_all()
 
 
 class DiscardedChannelStaysMember(BrokenLayer, caught_by="test_discarding_a_channel_ends_its_memberships"):
@@ -261,9 +261,10 @@ class DiscardedChannelDeafensReceivers(BrokenLayer, caught_by="test_a_receive_ou
             super().discard(channel)
             queue = self._queues.get(channel)
             if queue is not None:
+                self.forgotten.append(queue.waiters.alone)
                 for futures in queue.waiters.by_loop.values():
                     self.forgotten += futures
-                queue.waiters.by_loop.clear()
+                queue.waiters.forget_all()
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)

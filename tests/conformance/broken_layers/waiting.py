@@ -82,12 +82,14 @@ class _OwnLoopOnly(Waiters):
 
     def wake(self) -> None:
         here = asyncio._get_running_loop()
+        if self.alone is not None and self.alone.get_loop() is not here:
+            return
         others = {loop: self.by_loop.pop(loop) for loop in tuple(self.by_loop) if loop is not here}
         super().wake()
         self.by_loop.update(others)
 
     def wake_all(self) -> None:
-        while self.by_loop:
+        while self.any():
             super().wake()
 
 

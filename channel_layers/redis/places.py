@@ -1,0 +1,179 @@
+"""Telling the servers which places in channels are free again, and what was read and need not be kept.
+
+It is told once in a turn of the loop, where possible with a command that goes out anyhow. While a channel has much
+room, a few places wait for company, up to two milliseconds: nobody could notice but who fills half of it meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ..background import background_loop
+from .connection import Connection
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .shard import Shard
+
+#: Seconds for which places of channels with much room may be free without the servers' knowing.
+_LATER = 0.002
+
+#: Seconds for which messages that were read may stay on the server; and, of the time that they live, how much.
+_TRIM_LATER, _TRIMS = 1.0, 4
+
+#: Of the time that messages live, how much an expired one may keep its place.
+_SWEEPS = 20
+
+
+class Places:
+    """The places that a client has to give back.
+
+    :param patience: seconds that a reply is waited for before a full channel is looked at again.
+    """
+
+    def __init__(self, client: Client, patience: float) -> None:
+        self._client = client
+        self._send_timeout = patience
+        self._sweeping = False
+        self._trims_later = False
+        self._waiting_for_places: list[Callable[[], None]] = []
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
+        """There is nothing to tell, since the connections are new. Under the lock of the inbox."""
+        self._is_due = False  # it will be told in a moment
+        self._is_urgent = False  # at the end of this turn
+        self._is_later = False  # a timer of the home loop will see to it
+        self._readers_will = 0  # readers that will do it, when those whom they woke have run
+        self._on_their_way = 0  # commands that tell it and are not answered
+
+    def tell_soon(self, is_urgent: bool = True) -> None:
+        """Tell the servers what was read and taken: at the end of this turn of the loop, or, if it is not urgent and in
+        the home loop, within two milliseconds. Under the lock of the inbox.
+        """
+        home = self._client.home.loop
+        at_home = home is not None and asyncio._get_running_loop() is home
+        if self._is_due and (self._is_urgent or not is_urgent):
+            return
+        self._is_due = True
+        if home is None or not at_home:
+            self._is_urgent = True
+            background_loop().call_soon_threadsafe(self._tell)
+        elif is_urgent:
+            self._is_urgent = True
+            if not self._readers_will:
+                home.call_soon(self._tell)
+        elif not self._is_later:
+            self._is_later = True
+            home.call_later(_LATER, self._tell_after_a_while)
+
+    def _tell_after_a_while(self) -> None:
+        self._is_later = False
+        self._tell()
+
+    def reader_will_tell(self) -> None:
+        """A reader has delivered and will call :meth:`tell_over`. Under the lock of the inbox."""
+        self._readers_will += 1
+
+    def tell_over(self, shard: Shard, connection: Connection) -> None:
+        """Do so now, over a connection that is about to write anyhow."""
+        self._readers_will = max(0, self._readers_will - 1)  # none are left after a new start
+        if self._is_due and self._is_urgent:
+            self._tell({shard: connection})
+
+    def _tell(self, over: Mapping[Shard, Connection] = MappingProxyType({})) -> None:
+        loop = asyncio.get_running_loop()
+        at_home = loop is not background_loop()
+        connections = [
+            over.get(shard) or (shard.near if at_home else shard.far).connection for shard in self._client.shards
+        ]
+        if at_home and None in connections:
+            background_loop().call_soon_threadsafe(self._tell)
+            return
+        with self._client.inbox.lock:
+            if not self._is_due:
+                return  # another loop was faster
+            self._is_due = self._is_urgent = False
+            if any(shard.lease.is_counting for shard in self._client.shards):
+                return  # it is asked for again when the places have been counted
+            freed = self._client.inbox.take_freed()
+            self._on_their_way += len(self._client.shards)
+            if self._client.inbox.holds_any and not self._sweeping:
+                self._sweeping = True
+                background_loop().call_soon_threadsafe(self._sweep)
+        for shard, connection in zip(self._client.shards, connections, strict=True):
+            if connection is None:  # the places are counted anew as soon as there is one
+                self._is_told()
+            elif len(self._client.shards) == 1:
+                shard.give_back(connection, freed, self._is_told)
+            else:
+                mine = {channel: places for channel, places in freed.items() if self._client.shard_of(channel) is shard}
+                shard.give_back(connection, mine, self._is_told)
+
+    def _is_told(self) -> None:
+        with self._client.inbox.lock:
+            self._on_their_way = max(0, self._on_their_way - 1)
+            if self._on_their_way or not self._waiting_for_places:
+                return
+            waiting, self._waiting_for_places = self._waiting_for_places, []
+        for call in waiting:
+            call()
+
+    def when_told(self, call: Callable[[], None]) -> None:
+        """Call back when the servers have heard what was free until now; at once if they have already.
+
+        A home that blocks delays nobody: what it was to tell the servers is told by the background loop, and a reply
+        that it does not read is not waited for longer than a send may take.
+        """
+        with self._client.inbox.lock:
+            waits = self._is_due or self._on_their_way > 0
+            if waits:
+                self._waiting_for_places.append(call)
+        if not waits:
+            call()
+        elif asyncio._get_running_loop() is self._client.home.loop:
+            self._tell()
+        else:
+            background = background_loop()
+            background.call_soon_threadsafe(self._tell)
+            background.call_soon_threadsafe(background.call_later, self._send_timeout, self._wait_no_longer, call)
+
+    def _wait_no_longer(self, call: Callable[[], None]) -> None:
+        with self._client.inbox.lock:
+            if call not in self._waiting_for_places:
+                return
+            self._waiting_for_places.remove(call)
+        call()
+
+    def _sweep(self) -> None:
+        """Drop what has expired, as long as anything is unread: it must not keep its place."""
+        with self._client.inbox.lock:
+            left = self._client.inbox.next_deadline() - time.monotonic()
+            self._sweeping = left < math.inf
+        if self._client.inbox.drops.unwritten:
+            self._client.inbox.drops.write()
+        if left < math.inf:
+            background_loop().call_later(max(left, self._client.inbox.expiry / _SWEEPS), self._sweep)
+
+    def trim_later(self) -> None:
+        """Something was read, and stays on the server until something is told. Under the lock of the inbox."""
+        if not self._trims_later:
+            self._trims_later = True
+            background = background_loop()
+            wait = min(_TRIM_LATER, self._client.inbox.expiry / _TRIMS)
+            background.call_soon_threadsafe(background.call_later, wait, self._trim)
+
+    def _trim(self) -> None:
+        with self._client.inbox.lock:
+            self._trims_later = False
+            self.tell_soon()
+
+    def lose_home(self) -> None:
+        """The home loop has ended, perhaps without having had time for it."""
+        self._is_later = False
+        background_loop().call_soon_threadsafe(self._tell)

@@ -1,0 +1,155 @@
+"""One connection: pipelining, order, moving from loop to loop, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis_servers import RedisServer
+
+from channel_layers.redis.connection import Connection, pack
+from channel_layers.redis.errors import RedisUnavailable
+from channel_layers.redis.server import Server
+
+
+class Spy:
+    """A socket that counts writes."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.writes = 0
+
+    def send(self, data: Any) -> int:
+        self.writes += 1
+        sent: int = self._sock.send(data)
+        return sent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+class Opened:
+    """A connection with what it reports."""
+
+    def __init__(self, server: RedisServer, patience: float = 10) -> None:
+        host, port = server.address
+        self.sock = Spy(Server("it", {"host": host, "port": port}).open(5))
+        self.lost: list[Exception] = []
+        self.connection = Connection(self.sock, "it", patience, lambda _, error: self.lost.append(error))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def opened(redis_server: RedisServer) -> Iterator[Opened]:
+    it = Opened(redis_server)
+    yield it
+    it.connection.close()
+
+
+@pytest.mark.asyncio
+async def test_what_is_asked_in_one_turn_goes_out_in_one_write(opened: Opened) -> None:
+    connection = opened.connection
+    connection.attach(asyncio.get_running_loop())
+    replies = await asyncio.gather(*(connection.answer("ECHO", str(n)) for n in range(500)))
+    assert replies == [str(n).encode() for n in range(500)]
+    assert opened.sock.writes == 1
+
+
+@pytest.mark.asyncio
+async def test_more_than_the_socket_takes_at_once(opened: Opened) -> None:
+    connection = opened.connection
+    connection.attach(asyncio.get_running_loop())
+    large = "x" * 8_000_000
+    replies = await asyncio.gather(*(connection.answer("ECHO", large + str(n)) for n in range(6)))
+    assert [reply[-1:] for reply in replies] == [str(n).encode() for n in range(6)]
+    assert {len(reply) for reply in replies} == {len(large) + 1}
+
+
+@pytest.mark.asyncio
+async def test_an_error_reply_is_one_of_many(opened: Opened) -> None:
+    connection = opened.connection
+    connection.attach(asyncio.get_running_loop())
+    first, wrong, last = await asyncio.gather(
+        connection.answer("ECHO", "1"),
+        connection.answer("NONSENSE"),
+        connection.answer("ECHO", "2"),
+        return_exceptions=True,
+    )
+    assert (first, last) == (b"1", b"2")
+    assert "unknown command" in str(wrong)
+    assert not opened.lost
+
+
+@pytest.mark.asyncio
+async def test_it_moves_to_another_loop_with_what_is_unanswered(opened: Opened) -> None:
+    connection, here = opened.connection, asyncio.get_running_loop()
+    connection.attach(here)
+    popped: list[Any] = []
+    connection.ask(pack("BLPOP", "moving", 10), popped.append)
+    connection.flush()
+    connection.detach()
+
+    other = asyncio.new_event_loop()
+    thread = threading.Thread(target=other.run_forever)
+    thread.start()
+    got: list[Any] = []
+    try:
+        heard = threading.Event()
+
+        def take_over() -> None:
+            connection.attach(other)
+            connection.ask(pack("ECHO", "there"), lambda answer: (got.append(answer), heard.set()))
+
+        other.call_soon_threadsafe(take_over)
+        pusher = Server("it", {"host": "127.0.0.1", "port": opened.sock.getpeername()[1]})
+        assert pusher.ask(5, ("RPUSH", "moving", "message")) == 1
+        assert await asyncio.to_thread(heard.wait, 10)
+    finally:
+        other.call_soon_threadsafe(connection.close)
+        other.call_soon_threadsafe(other.stop)
+        thread.join()
+        other.close()
+    assert popped == [[b"moving", b"message"]]
+    assert got == [b"there"]
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_does_not_answer_ends_it(own_redis_server: RedisServer) -> None:
+    opened = Opened(own_redis_server, patience=0.2)
+    opened.connection.attach(asyncio.get_running_loop())
+    assert await opened.connection.answer("PING") == b"PONG"
+    own_redis_server.pause()
+    try:
+        with pytest.raises(RedisUnavailable, match=r"no reply within 0\.2 s"):
+            await asyncio.wait_for(opened.connection.answer("PING"), 10)
+    finally:
+        own_redis_server.resume()
+    assert opened.connection.closed
+    assert len(opened.lost) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_dies_ends_it(own_redis_server: RedisServer) -> None:
+    opened = Opened(own_redis_server)
+    opened.connection.attach(asyncio.get_running_loop())
+    waiting = asyncio.ensure_future(opened.connection.answer("BLPOP", "never", 0))
+    await asyncio.sleep(0)
+    opened.connection.flush()
+    own_redis_server.kill()
+    with pytest.raises(RedisUnavailable):
+        await asyncio.wait_for(waiting, 10)
+    assert len(opened.lost) == 1
+
+
+@pytest.mark.asyncio
+async def test_after_the_end_everything_is_answered_at_once(opened: Opened) -> None:
+    opened.connection.attach(asyncio.get_running_loop())
+    waiting = asyncio.ensure_future(opened.connection.answer("BLPOP", "never", 0))
+    await asyncio.sleep(0)
+    opened.connection.close()
+    for each in (waiting, opened.connection.answer("PING")):
+        with pytest.raises(RedisUnavailable):
+            await asyncio.wait_for(each, 10)
+    assert not opened.lost  # closed by us: no loss to report

@@ -1,0 +1,144 @@
+"""The inbox of a Redis client: the places it gives back, what it takes back, and how a crowd is woken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from channel_layers.redis.unread import FULL, Popped, RemoteInbox
+
+
+class Freed:
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, is_urgent: bool) -> None:
+        self.times += 1
+
+
+def make_inbox(capacity: int = 100, drop_old: bool = False) -> tuple[RemoteInbox, Freed]:
+    freed = Freed()
+    return RemoteInbox(60, lambda channel: capacity, freed, drop_old), freed
+
+
+def later() -> float:
+    return time.monotonic() + 60
+
+
+def test_a_direct_message_frees_its_place_when_it_is_taken() -> None:
+    inbox, freed = make_inbox()
+    for payload in (b"1", b"2"):
+        inbox.deliver("p!a", payload, later())
+    assert freed.times == 0
+    assert inbox.claim("p!a") == b"1"
+    assert inbox.claim("p!a") == b"2"
+    assert freed.times == 1  # once, until they are asked for
+    assert inbox.take_freed() == {"p!a": 2}
+    assert inbox.take_freed() == {}
+
+
+def test_what_is_dropped_frees_its_place_too() -> None:
+    inbox, _ = make_inbox(capacity=1)
+    inbox.deliver("p!a", b"1", later())
+    inbox.deliver("p!a", b"too many", later())
+    assert inbox.take_freed() == {"p!a": 1}
+    inbox.discard("p!a")
+    assert inbox.take_freed() == {"p!a": 1}
+    inbox.deliver("p!a", b"old", time.monotonic() - 1)
+    assert inbox.claim("p!a") is None
+    assert inbox.take_freed() == {"p!a": 1}
+    assert inbox.dropped == {"full": 1, "discarded": 1, "expired": 1}
+
+
+def test_group_messages_that_fill_a_channel_flag_it() -> None:
+    inbox, _ = make_inbox(capacity=2)
+    inbox.deliver("p!a", b"direct", later())
+    inbox.deliver("p!a", object(), later())
+    assert inbox.take_freed() == {"p!a": -FULL}
+    assert inbox.count_direct() == {"p!a": FULL + 1}
+    assert inbox.claim("p!a") == b"direct"
+    assert inbox.take_freed() == {"p!a": FULL + 1}
+    assert inbox.count_direct() == {}
+
+
+def test_direct_messages_alone_need_no_flag() -> None:
+    inbox, _ = make_inbox(capacity=1)
+    inbox.deliver("p!a", b"direct", later())
+    assert inbox.take_freed() == {}
+
+
+def test_drop_old_keeps_the_newest() -> None:
+    inbox, _ = make_inbox(capacity=2, drop_old=True)
+    for payload in (b"1", b"2", b"3"):
+        inbox.deliver("p!a", payload, later())
+    assert [inbox.claim("p!a"), inbox.claim("p!a")] == [b"2", b"3"]
+    assert inbox.dropped == {"full": 1}
+    assert inbox.arrived == inbox.delivered + sum(inbox.dropped.values())
+
+
+def test_what_was_popped_is_given_away_newest_first_and_in_order() -> None:
+    inbox, _ = make_inbox()
+    for element in (b"1", b"2", b"3"):
+        inbox.deliver("jobs", Popped(element, b""), later())
+    assert inbox.give_away("jobs", 1) == [b"2", b"3"]
+    assert inbox.held("jobs") == 1
+    assert inbox.give_away("jobs") == [b"1"]
+    assert inbox.give_away("jobs") == []
+    assert (inbox.arrived, inbox.unread()) == (0, 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("members", [3, 500])
+async def test_everybody_in_a_crowd_is_woken(members: int) -> None:
+    inbox, _ = make_inbox()
+    channels = [f"p!{number}" for number in range(members)]
+    waiting = [asyncio.create_task(inbox.take(channel)) for channel in channels]
+    await asyncio.sleep(0)
+    payload = object()
+    with inbox.lock:
+        inbox.deliver_to_each(channels, payload, later())
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 10) == [payload] * members
+
+
+@pytest.mark.asyncio
+async def test_a_crowd_lets_others_run_in_between() -> None:
+    inbox, _ = make_inbox()
+    channels = [f"p!{number}" for number in range(500)]
+    waiting = [asyncio.create_task(inbox.take(channel)) for channel in channels]
+    await asyncio.sleep(0)
+    with inbox.lock:
+        inbox.deliver_to_each(channels, "first", later())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    done = sum(task.done() for task in waiting)
+    assert 0 < done < 500
+    with inbox.lock:
+        inbox.deliver_to_each(channels, "second", later())
+    assert set(await asyncio.wait_for(asyncio.gather(*waiting), 10)) == {"first"}
+    second = [asyncio.create_task(inbox.take(channel)) for channel in channels]
+    assert set(await asyncio.wait_for(asyncio.gather(*second), 10)) == {"second"}
+
+
+@pytest.mark.asyncio
+async def test_those_left_when_a_loop_ends_are_woken_at_once() -> None:
+    inbox, _ = make_inbox()
+    channels = [f"p!{number}" for number in range(500)]
+
+    def deliver_and_end() -> None:
+        async def work() -> None:
+            with inbox.lock:
+                inbox.deliver_to_each(channels, "message", later())
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(work())
+        loop.close()
+
+    waiting: list[asyncio.Task[Any]] = [asyncio.create_task(inbox.take(channel)) for channel in channels]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(deliver_and_end)
+    with inbox.lock:
+        inbox.wake_unwoken()
+    assert set(await asyncio.wait_for(asyncio.gather(*waiting), 10)) == {"message"}
