@@ -34,6 +34,11 @@ def background_loop() -> asyncio.AbstractEventLoop:
     return _loop
 
 
+def background_is_running() -> bool:
+    """Whether the thread has been needed until now."""
+    return _loop is not None
+
+
 def in_background(work: Coroutine[Any, Any, T]) -> Future[T]:
     """Run a coroutine there; from any thread."""
     return asyncio.run_coroutine_threadsafe(work, background_loop())

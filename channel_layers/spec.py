@@ -309,11 +309,15 @@ def require_seconds(option: str, value: Any) -> float:
     :raises InvalidChannelLayerError: naming the option.
     """
     try:
-        if not isinstance(value, bool) and isinstance(value, (int, float)) and float(value) > 0:
+        if not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < float(value) <= _LONGEST:
             return value
     except OverflowError:
         pass
-    raise InvalidChannelLayerError(f"{option} must be a number of seconds above 0, not {reprlib.repr(value)}")
+    wanted = "a number of seconds above 0 and of at most a hundred years"
+    raise InvalidChannelLayerError(f"{option} must be {wanted}, not {reprlib.repr(value)}")
+
+
+_LONGEST = 100 * 365 * 86_400.0
 
 
 # By identity: a layer may define what it is equal to.

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from ..background import background_loop, in_background
+from ..background import background_is_running, background_loop, in_background
 from ..names import new_client_id
 from .errors import RedisUnavailable
 from .flush import flush
@@ -51,6 +51,7 @@ class Client:
         self._group_expiry = group_expiry
         self.is_reading = False
         self.shards = self._new_shards()
+        self._closing: asyncio.Task[None] | None = None
         _clients.add(self)
 
     def _new_shards(self) -> list[Shard]:
@@ -169,13 +170,25 @@ class Client:
             self.empty()
 
     async def close(self) -> None:
-        """Give back all that the servers and this process hold. In the background loop."""
-        if self.is_reading:
-            for shard in self.shards:
-                shard.queues.give_all_back()
+        """Give back all that the servers and this process hold. In the background loop.
+
+        Whoever calls meanwhile waits for the same end, and whoever is cancelled does not stop it halfway.
+        """
+        if self._closing is None:
+            self._closing = background_loop().create_task(self._close())
+            self._closing.add_done_callback(self._is_closed)
+        await asyncio.shield(self._closing)
+
+    def _is_closed(self, _: asyncio.Task[None]) -> None:
+        self._closing = None
+
+    async def _close(self) -> None:
         with self.inbox.lock:
+            for shard in self.shards:
+                shard.queues.end()
             self.inbox.close()
         for shard in self.shards:
+            await shard.queues.until_all_is_back(self._send_timeout)
             with suppress(Exception):  # a server that is away forgets us by itself
                 await asyncio.wait_for(shard.leave(), self._send_timeout)
             await shard.stop()
@@ -213,9 +226,9 @@ def when_given_back(client_id: str, call: Callable[[], None]) -> bool:
     return False
 
 
-def close_soon(client: Client) -> Future[None]:
-    """Close a client whose layer nobody refers to any more."""
-    return in_background(client.close())
+def close_soon(client: Client) -> Future[None] | None:
+    """Close a client whose layer nobody refers to any more. The garbage collector may call this anywhere."""
+    return in_background(client.close()) if background_is_running() else None
 
 
 def _close_all_at_exit() -> None:
@@ -231,4 +244,5 @@ def _close_all() -> None:
     end = time.monotonic() + _GOODBYE
     for each in closing:
         with suppress(Exception):
-            each.result(max(0.0, end - time.monotonic()))
+            if each is not None:
+                each.result(max(0.0, end - time.monotonic()))

@@ -22,6 +22,7 @@ try:
 except ImportError:  # the module can be imported without its extra; a layer cannot be built
     hiredis = None  # type: ignore[assignment]
 
+from ..statistics import logger
 from .errors import RedisUnavailable
 
 Reply = Callable[[Any], None]
@@ -258,6 +259,9 @@ class Connection:
                 waiting.popleft()(reply)
                 reply = parse()
         except (hiredis.HiredisError, IndexError) as error:
+            self._end(error)
+        except Exception as error:  # of who asked: with a new connection he can begin anew
+            logger.exception("A reply of Redis at %s could not be handled", self.server)
             self._end(error)
         written = self._written
         while written and written[0][0] <= self._answered:

@@ -30,8 +30,8 @@ class Lease:
     """Registers a shard and keeps it registered; in the background loop."""
 
     def __init__(self, shard: Shard) -> None:
-        #: The flush that was heard of last.
-        self.epoch = 0
+        #: The flush that was heard of last; None until the first registration, which asks.
+        self.epoch: int | None = None
         #: Whether the shard is to be registered.
         self.is_held = False
         #: Whether places are being counted anew: what is given back meanwhile would be counted twice.
@@ -103,10 +103,9 @@ class Lease:
             tell(connection, scripts.list_again, (shard.keys.group(group),), shard.client, shard.group_ttl_ms)
 
     def _notice(self, epoch: int) -> None:
-        if epoch > self.epoch:
-            if self.epoch:
-                self._shard.owner.empty()
-            self.epoch = epoch
+        if self.epoch is not None and epoch > self.epoch:
+            self._shard.owner.empty()
+        self.epoch = max(epoch, self.epoch or 0)
 
     async def _renew(self) -> None:
         shard = self._shard

@@ -57,8 +57,8 @@ class Owner(Protocol):
     def has_no_members(self, group: str) -> None:
         """A message came for a group that has no member here, or its last one left. Under the lock of the inbox."""
 
-    def is_flushed(self, epoch: int, acknowledge_to: str) -> None:
-        """Somebody flushes the layer. Under the lock of the inbox."""
+    def is_flushed(self, epoch: int, acknowledge_to: str) -> bool:
+        """Somebody flushes the layer; whether that is new, and not read again. Under the lock of the inbox."""
 
 
 class Mailbox:
@@ -88,6 +88,7 @@ class Mailbox:
         # Channels that were discarded at a position that was not read yet.
         self._discarded: dict[str, Position] = {}
         self._keep_at_most = min(_UNTRIMMED, max(1, bound // 8))
+        self._is_reading_again = False
         self._untrimmed = 0
         self._untrimmed_bytes = 0
         self._when_applied: list[tuple[Position, Callable[[], None]]] = []
@@ -102,6 +103,7 @@ class Mailbox:
             self._go_on(connection)
             return
         self._connection = connection
+        self._is_reading_again = True
         if self._is_to_go_on:
             self._is_to_go_on = False
             self._owner.give_back_over(connection)
@@ -230,7 +232,11 @@ class Mailbox:
         oldest, newest = position_of(messages[0][0])[0], position_of(messages[-1][0])[0]
         deadline = lifetime - max(0, server_ms - oldest) / 1000
         alike = newest - oldest <= 2  # milliseconds: then one deadline does for all
+        known = self.position if self._is_reading_again else None
+        self._is_reading_again = known is not None and position_of(messages[-1][0]) <= known
         for entry, (to, payload, writer, number) in messages:
+            if known is not None and position_of(entry) <= known:
+                continue
             count = int(number)
             if count and numbers.get(writer, 0) >= count:
                 # Read before; or the server came to it late, when its sender had given it up and sent others.
@@ -243,10 +249,10 @@ class Mailbox:
             if kind == 64:  # "@": a group
                 self._deliver_to_group(to[1:].decode(), payload, position_of(entry), deadline)
             elif kind == 33:  # "!": a command
-                self._owner.is_flushed(int(writer), payload.decode())
-                # What is there to read was all written after the flush, which emptied both streams.
-                self.control_position = START
-                self._apply_all(control)
+                if self._owner.is_flushed(int(writer), payload.decode()):
+                    # What is there to read was all written after the flush, which emptied both streams.
+                    self.control_position = START
+                    self._apply_all(control)
                 continue
             elif self._discarded and self._discarded.get(channel := to.decode(), START) >= position_of(entry):
                 self._inbox.free(channel, 1)

@@ -27,10 +27,11 @@ class Memberships(Groups):
 
     def join(self, group: str, channel: str, position: Position) -> None:
         """Make the channel a member from this position on, or renew its membership."""
+        self.members(group)  # what has expired is forgotten first: it cannot be renewed
+        self.add(group, channel)
         if (group, channel) not in self._joined:
             self._joined[group, channel] = position
             self._latest_join[group] = max(position, self._latest_join.get(group, START))
-        self.add(group, channel)
 
     def leave(self, group: str, channel: str, position: Position) -> None:
         """End a membership at this position, if there is one."""

@@ -142,11 +142,21 @@ class Outbox:
                 rest.futures.append(future)
                 rest.channels.append(channel)
                 rest.messages.append(message)
+        number = self._number
         if is_last_try or not self._terms.when_given_back(
-            batch.to, lambda: self.connection.soon(self._again, rest, True)
+            batch.to, lambda: self.connection.soon(self._try_once_more, rest, number)
         ):
-            for future, channel in zip(rest.futures, rest.channels, strict=True):
-                _end(future, ChannelFull(channel, self._terms.capacity_of(channel)))
+            self._refuse_all(rest)
+
+    def _try_once_more(self, batch: _Batch, number: int) -> None:
+        if number == self._number:
+            self._again(batch, is_last_try=True)
+        else:  # something was sent after these, and must not arrive before them
+            self._refuse_all(batch)
+
+    def _refuse_all(self, batch: _Batch) -> None:
+        for future, channel in zip(batch.futures, batch.channels, strict=True):
+            _end(future, ChannelFull(channel, self._terms.capacity_of(channel)))
 
     def _again(self, batch: _Batch, is_last_try: bool) -> None:
         # With new numbers: later messages may have taken theirs away.

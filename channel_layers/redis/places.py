@@ -92,6 +92,7 @@ class Places:
         connections = [
             over.get(shard) or (shard.near if at_home else shard.far).connection for shard in self._client.shards
         ]
+        connections = [each if each is not None and each.loop is loop else None for each in connections]
         if at_home and None in connections:
             background_loop().call_soon_threadsafe(self._tell)
             return

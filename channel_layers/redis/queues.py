@@ -7,6 +7,7 @@ back to the front of its list at once.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ class Queues:
         # The names the server was asked for, while it has not answered; None while it was not asked.
         self._asked: tuple[str, ...] | None = None
         self._rung = False
+        self._is_ending = False
         # Channels whose messages are on their way back: until they are there, the next one is not the oldest.
         self._returning: dict[str, int] = {}
 
@@ -103,6 +105,25 @@ class Queues:
         if elements:
             self._put_back(channel, elements, done)
 
+    def end(self) -> None:
+        """Ask for nothing any more, and give back what was popped. Under the lock."""
+        self._is_ending = True
+        background_loop().call_soon_threadsafe(self.give_all_back)
+
+    async def until_all_is_back(self, patience: float) -> None:
+        """Wait until the server has nothing to hand out to this process, and has back what it had handed out."""
+        self.give_all_back()
+        end = time.monotonic() + patience
+        if self._asked is not None:
+            self._ring()
+        while self._is_busy() and time.monotonic() < end:  # noqa: ASYNC110 - once in a layer's life
+            await asyncio.sleep(0.005)  # a round trip or two
+
+    def _is_busy(self) -> bool:
+        connection = self._connection
+        is_asked = self._asked is not None and connection is not None and not connection.closed
+        return is_asked or bool(self._returning)
+
     def give_all_back(self) -> None:
         """Give back what was popped and not taken."""
         with self._inbox.lock:
@@ -114,6 +135,8 @@ class Queues:
 
     def _names(self) -> list[str]:
         """The channels of which more is waited for than has been popped. Under the lock."""
+        if self._is_ending:
+            return []
         held, returning = self._inbox.held, self._returning
         return [name for name, count in self._wanted.items() if count > held(name) and name not in returning]
 
@@ -198,14 +221,14 @@ class Queues:
         server_ms = int(server_time[0]) * 1000 + int(server_time[1]) // 1000
         lifetime = time.monotonic() + inbox.expiry
         with inbox.lock:
-            if channel not in self._wanted:
+            if self._is_ending or channel not in self._wanted:
                 unwanted = self._hold(channel, elements)
             else:
                 unwanted = []
                 for element in elements:
                     written, _, payload = element.partition(b":")
                     age = max(0, server_ms - int(written)) / 1000
-                    inbox.deliver(channel, Popped(element, payload), lifetime - age)
+                    inbox.deliver_popped(channel, Popped(element, payload), lifetime - age)
             left = self._wanted.get(channel, 0) - inbox.held(channel)
         self._return(channel, unwanted)
         if inbox.drops.unwritten:

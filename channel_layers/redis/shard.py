@@ -90,6 +90,7 @@ class Shard:
         self.lease = Lease(self)
         self._was_near = False
         self._is_over = False
+        self._flushed = 0  # the epoch of the latest flush that came through the mailbox
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -323,10 +324,16 @@ class Shard:
         position = as_text(self.mailbox.control_position)
         self.tell(scripts.delist, (self.keys.group(group),), self.client, position)
 
-    def is_flushed(self, epoch: int, acknowledge_to: str) -> None:
-        self.owner.empty()
-        self.lease.epoch = max(epoch, self.lease.epoch)
-        self.tell(scripts.acknowledge, (acknowledge_to,), self.client, self.terms.lease_ms)
+    def is_flushed(self, epoch: int, acknowledge_to: str) -> bool:
+        is_new = epoch > self._flushed
+        if is_new:
+            self._flushed = epoch
+            self.lease.epoch = max(epoch, self.lease.epoch or 0)
+            self.owner.empty()
+        for flushed in acknowledge_to.split():
+            self.tell(scripts.acknowledge, (flushed,), self.client, self.terms.lease_ms)
+        self.has_read()  # so that the command goes, and nobody else repeats it
+        return is_new
 
     def _ring(self) -> None:
         self.tell(scripts.ring, (self.keys.wake(self.client),), self.terms.lease_ms)
@@ -336,7 +343,8 @@ class Shard:
 
     async def _put_back_now(self, channel: str, elements: list[bytes], done: Callable[[], None]) -> None:
         try:
-            await self.ask(scripts.put_back, (self.keys.queue(channel),), self.terms.expiry_ms, *elements)
+            connection = await self.far.ready()  # nothing has been sent until then, so that one can wait for it
+            await run(connection, scripts.put_back, (self.keys.queue(channel),), self.terms.expiry_ms, *elements)
         except RedisUnavailable as error:  # it may be there or not: repeating it could deliver it twice
             logger.warning("%d messages taken from %r may be lost: %s", len(elements), channel, error)
         finally:

@@ -68,6 +68,10 @@ class RemoteInbox(Inbox):
         if len(queue.items) >= queue.capacity and type(payload) is not Popped:
             self._flag(queue)
 
+    def deliver_popped(self, channel: str, popped: Popped, deadline: float) -> None:
+        """Append a message for somebody who waits: it had its place on the server, and no more come than wait."""
+        self._append(self._queues.get(channel) or self._open(channel), popped, deadline)
+
     def deliver_to_each(self, channels: Collection[str], payload: Any, deadline: float) -> None:
         """:meth:`deliver` one message to many channels, in the running loop.
 

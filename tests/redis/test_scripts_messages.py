@@ -311,6 +311,12 @@ class TestFlush(MailboxTests):
         assert self.redis.hgetall(self.keys.unread("me")) == {"": "1"}
         assert self.lifetimes() == {"group:g": 100, "mailbox:me": 20, "unread:me": 40}
 
+    def test_a_process_answers_to_all_who_flush_at_once(self) -> None:
+        self.register()
+        for _ in range(3):
+            self.flush_mailbox()
+        assert self.entries(self.mailbox) == [["!flush", "flushed flushed flushed", "1234", "0"]]
+
     def test_without_a_mailbox_nothing_stays(self) -> None:
         self.count(a=1)
         self.control("discard", "me!a")

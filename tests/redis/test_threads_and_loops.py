@@ -230,6 +230,21 @@ def test_receivers_in_two_loops_at_once(site: Site, loop_thread: Callable[[], Lo
     assert layer.statistics().unread == 0
 
 
+@pytest.mark.asyncio
+async def test_sends_that_nobody_waits_for_keep_their_order(site: Site) -> None:
+    """Also while the loop becomes the home, and what follows goes over another connection."""
+    for _ in range(10):
+        layer, receiver = site.layer(capacity=10_000), site.layer(capacity=10_000)
+        channel = await receiver.new_channel()
+        sending = []
+        while not is_home(layer, asyncio.get_running_loop()) or len(sending) < 200:
+            sending.append(asyncio.create_task(layer.send(channel, {"n": len(sending)})))
+            await asyncio.sleep(0)
+        await within(DEADLINE, asyncio.gather(*sending), "all are sent")
+        got = await within(DEADLINE, receive_all(receiver, channel, len(sending)), "all arrive")
+        assert got == list(range(len(sending)))
+
+
 @pytest.mark.parametrize("end", [LoopThread.end, LoopThread.close, LoopThread.stop])
 def test_the_home_loop_ends_while_others_wait(
     site: Site, loop_thread: Callable[[], LoopThread], end: Callable[[LoopThread], None]
