@@ -11,7 +11,7 @@ PIP := -m pip --disable-pip-version-check install --quiet
 
 help:
 	@echo "make demo    a chat in the browser, http://127.0.0.1:$(PORT)/ (PORT=8001 for another port)"
-	@echo "make test    all tests; about five minutes"
+	@echo "make test    all tests; about ten minutes"
 	@echo "make lint types docs bench tables clean    see README.rst"
 
 demo: $(VENV)/.demo
@@ -20,7 +20,8 @@ demo: $(VENV)/.demo
 test: test-checkout test-optimized test-wheel
 
 test-checkout: system $(VENV)/.dev
-	$(BIN)/python -m pytest tests docs README.rst
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest docs README.rst
 
 # Nothing may depend on assert statements in the package: python -O removes them.
 test-optimized: $(VENV)/.dev

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from ..statistics import logger
@@ -43,6 +44,13 @@ async def answer(connection: Connection, *command: Any) -> Any:
         raise
     except Exception as error:
         raise refused(connection, error, str(command[0])) from error
+
+
+async def release_after(other: Awaitable[Connection], connection: Connection) -> None:
+    """Let a connection write what it holds, when another has answered all that it was asked until now."""
+    with suppress(RedisUnavailable):
+        await answer(await other, "TIME")
+    connection.soon(connection.release)
 
 
 def tell(

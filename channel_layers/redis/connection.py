@@ -59,6 +59,7 @@ class Connection:
         self._unsent = b""
         self._gathered: Callable[[], None] | None = None
         self._is_flush_due = False
+        self._is_held = False
         self._asked = 0
         self._answered = 0
         # When the commands up to a number were written, oldest first: only as many as are unanswered.
@@ -195,7 +196,7 @@ class Connection:
         """Write what was asked, and do not wait for the end of this turn."""
         self._is_flush_due = False
         self._let_go()
-        if not self._out or self.closed:
+        if not self._out or self.closed or self._is_held:
             return
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
@@ -208,6 +209,15 @@ class Connection:
             self._unsent += data
         else:
             self._write(data)
+
+    def hold(self) -> None:
+        """Write nothing until :meth:`release`."""
+        self._is_held = True
+
+    def release(self) -> None:
+        self._is_held = False
+        if self._out and not self._is_flush_due:
+            self._flush_soon()
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

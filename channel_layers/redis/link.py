@@ -65,7 +65,7 @@ class Link:
         self._commands = commands
         self._driver: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._is_up = asyncio.Event()
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._is_lost = asyncio.Event()
         self._away = False
         self._is_restarting = False
@@ -84,7 +84,6 @@ class Link:
             await asyncio.wait({task})
         connection, self._made = self._made, None
         self.connection = None
-        self._is_up.clear()
         if connection is not None:
             await _in_loop_of(connection, connection.close)
 
@@ -95,12 +94,33 @@ class Link:
             self._is_restarting = True
             connection.soon(connection.fail, RedisUnavailable("the connection is made anew"))
 
-    async def ready(self) -> Connection:
-        """The connection as soon as there is one; only for links that the background loop drives."""
-        while self.connection is None:
-            self._is_up.clear()
-            await self._is_up.wait()
+    async def ready(self, seconds: float | None = None) -> Connection:
+        """The connection as soon as there is one; only for links that the background loop drives.
+
+        First come, first served, so that what was to be sent while there was none is sent in its order.
+
+        :raises TimeoutError: if it takes so many seconds.
+        """
+        loop = asyncio.get_running_loop()
+        while self.connection is None or self._waiting:
+            up: asyncio.Future[None] = loop.create_future()
+            self._waiting[up] = None
+            timer = None if seconds is None else loop.call_later(seconds, _end, up, asyncio.TimeoutError())
+            if self.connection is not None:
+                loop.call_soon(_end, up)
+            try:
+                await up
+            finally:
+                del self._waiting[up]
+                if timer is not None:
+                    timer.cancel()
+            if self.connection is not None:
+                break
         return self.connection
+
+    def _wake_waiting(self) -> None:
+        for up in self._waiting:
+            _end(up)
 
     # Moving to another loop
 
@@ -138,7 +158,7 @@ class Link:
         self.connection = connection
         if self._report_up is not None:
             self._report_up(connection)
-        background_loop().call_soon_threadsafe(self._is_up.set)
+        background_loop().call_soon_threadsafe(self._wake_waiting)
 
     # Staying connected
 
@@ -206,6 +226,14 @@ class Link:
         if self._away:
             self._away = False
             logger.info("Redis at %s is back", self.server.label)
+
+
+def _end(future: asyncio.Future[None], error: Exception | None = None) -> None:
+    if not future.done():
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
 
 
 async def open_socket(server: Server, commands: Sequence[tuple[str, ...]] = ()) -> socket.socket:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..background import background_loop, in_background
 from ..statistics import logger
 from . import mailbox, queues, scripts
-from .calls import answer, ignored, run, tell
+from .calls import answer, ignored, release_after, run, tell
 from .connection import Connection
 from .errors import RedisUnavailable
 from .lease import Lease
@@ -183,10 +183,8 @@ class Shard:
         if self._is_over:
             raise RedisUnavailable("the layer was closed meanwhile")
         self.far.start()
-        if self.far.connection is not None:
-            return self.far.connection
         try:
-            return await asyncio.wait_for(self.far.ready(), self.send_timeout)
+            return await self.far.ready(self.send_timeout)
         except asyncio.TimeoutError as error:
             raise self._waited(self.far.failure or error) from error
 
@@ -286,6 +284,8 @@ class Shard:
 
     def _near_is_up(self, connection: Connection) -> None:
         if connection.loop is not background_loop():
+            connection.hold()  # what this loop has asked before, over the other connection, comes first
+            in_background(release_after(self.far_connection(), connection))
             self.near_outbox = Outbox(connection, self.terms, self._missed, self._lost_near_outbox)
             self._lost_near_outbox = None
             waiting, self._waiting_for_near = self._waiting_for_near, []

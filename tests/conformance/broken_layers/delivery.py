@@ -195,7 +195,7 @@ class _ByName(Prefix):
     __slots__ = ()
 
     def oldest(self) -> ChannelQueue | None:
-        return min((self.arrivals or {}).values(), key=lambda queue: queue.name, default=None)
+        return min((self.items or {}).values(), key=lambda queue: queue.name, default=None)
 
 
 class PrefixInOrderOfNames(BrokenLayer, caught_by="test_a_prefix_receives_in_order_of_arrival"):
@@ -218,7 +218,7 @@ class PrefixMissesNewChannels(
     class InboxType(Inbox):
         def _open(self, channel: str) -> ChannelQueue:
             queue = super()._open(channel)
-            if queue.prefix is not None and queue.prefix.arrivals is not None:
+            if queue.prefix is not None and queue.prefix.items is not None:
                 queue.prefix = None
             return queue
 
