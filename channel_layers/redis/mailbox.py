@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..statistics import logger
 from .connection import Connection, pack
 from .keys import Keys
 from .membership import START, Memberships, Position, after, as_text, position_of
@@ -235,7 +236,7 @@ class Mailbox:
         known = self.position if self._is_reading_again else None
         self._is_reading_again = known is not None and position_of(messages[-1][0]) <= known
         for entry, (to, payload, writer, number) in messages:
-            if known is not None and position_of(entry) <= known:
+            if known is not None and position_of(entry) <= known and to[0] != 33:
                 continue
             count = int(number)
             if count and numbers.get(writer, 0) >= count:
@@ -246,21 +247,28 @@ class Mailbox:
             if not alike:
                 deadline = lifetime - max(0, server_ms - position_of(entry)[0]) / 1000
             kind = to[0]
-            if kind == 64:  # "@": a group
-                self._deliver_to_group(to[1:].decode(), payload, position_of(entry), deadline)
-            elif kind == 33:  # "!": a command
-                if self._owner.is_flushed(int(writer), payload.decode()):
-                    # What is there to read was all written after the flush, which emptied both streams.
-                    self.control_position = START
-                    self._apply_all(control)
-                continue
-            elif self._discarded and self._discarded.get(channel := to.decode(), START) >= position_of(entry):
-                self._inbox.free(channel, 1)
-            else:
-                deliver(to.decode(), payload, deadline)
             numbers[writer] = count
+            try:
+                if kind == 64:  # "@": a group
+                    self._deliver_to_group(to[1:].decode(), payload, position_of(entry), deadline)
+                elif kind == 33:  # "!": a command
+                    self._obey(int(writer), payload.decode(), control)
+                elif self._discarded and self._discarded.get(channel := to.decode(), START) >= position_of(entry):
+                    self._inbox.free(channel, 1)
+                else:
+                    deliver(to.decode(), payload, deadline)
+            except Exception:  # a capacity that a user computes, say: it must not stop all that comes after
+                logger.exception("A message for %r could not be delivered", to.decode())
+                if kind not in (33, 64):
+                    self._inbox.free(to.decode(), 1)
         self.position = max(self.position, position_of(messages[-1][0]))
         self._pass_by()
+
+    def _obey(self, epoch: int, acknowledge_to: str, control: list[Any]) -> None:
+        if self._owner.is_flushed(epoch, acknowledge_to):
+            # What is there to read was all written after the flush, which emptied both streams.
+            self.control_position = START
+            self._apply_all(control)
 
     def _deliver_to_group(self, group: str, payload: bytes, position: Position, deadline: float) -> None:
         channels = self.memberships.reached(group, position)

@@ -113,9 +113,8 @@ class Shard:
     def move_in(self, home: asyncio.AbstractEventLoop) -> None:
         """Let the home loop drive the connections that serve it."""
         self.near.start(home)
-        self.near.move(home)
-        self.reading.move(home)
-        self.popping.move(home)
+        for link in (self.near, self.reading, self.popping):
+            link.move(home)
 
     def move_out(self) -> None:
         """The home loop ends: in its thread, or when it does not run any more."""
@@ -325,8 +324,7 @@ class Shard:
         self.tell(scripts.delist, (self.keys.group(group),), self.client, position)
 
     def is_flushed(self, epoch: int, acknowledge_to: str) -> bool:
-        is_new = epoch > self._flushed
-        if is_new:
+        if is_new := epoch > self._flushed:
             self._flushed = epoch
             self.lease.epoch = max(epoch, self.lease.epoch or 0)
             self.owner.empty()

@@ -1,0 +1,142 @@
+"""The end of a layer, and what must not end it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from typing import Any
+
+import pytest
+from redis_servers import RedisServer
+
+from channel_layers import LayerClosed
+from channel_layers.redis import RedisChannelLayer
+
+
+def make_layer(server: RedisServer, **options: Any) -> RedisChannelLayer:
+    options.setdefault("prefix", f"end{secrets.token_hex(4)}")
+    return RedisChannelLayer(hosts=[server.address], **options)
+
+
+async def numbers(layer: RedisChannelLayer, channel: str, count: int) -> list[int]:
+    async def collect() -> list[int]:
+        return [(await layer.receive(channel))["n"] for _ in range(count)]
+
+    return await asyncio.wait_for(collect(), 10)
+
+
+@pytest.mark.asyncio
+async def test_closing_twice_at_once_is_one_end(own_redis_server: RedisServer) -> None:
+    layer = make_layer(own_redis_server)
+    channel = await layer.new_channel()
+    await layer.send(channel, {"n": 0})
+    assert await numbers(layer, channel, 1) == [0]
+
+    async def close_and_go_on() -> None:
+        await layer.close()
+        waiting = asyncio.create_task(layer.receive(channel))
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    await asyncio.gather(layer.close(), close_and_go_on())
+    for n in range(5):
+        await layer.send(channel, {"n": n})
+    assert await numbers(layer, channel, 5) == [0, 1, 2, 3, 4]
+    await layer.close()
+    await asyncio.wait_for(_only_me(own_redis_server), 10)
+
+
+async def _only_me(server: RedisServer) -> None:
+    while len(server.client().client_list()) > 1:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])
+async def test_a_cancelled_close_is_a_close(redis_server: RedisServer, turns: int) -> None:
+    layer = make_layer(redis_server)
+    channel = await layer.new_channel()
+    await layer.send(channel, {"n": 0})
+    assert await numbers(layer, channel, 1) == [0]
+    closing = asyncio.create_task(layer.close())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    await layer.close()
+    await layer.send(channel, {"n": 1})
+    assert await numbers(layer, channel, 1) == [1]
+    await layer.close()
+
+
+@pytest.mark.asyncio
+async def test_what_is_sent_to_a_normal_channel_while_a_receiver_closes_is_not_lost(redis_server: RedisServer) -> None:
+    prefix = f"end{secrets.token_hex(4)}"
+    sender = make_layer(redis_server, prefix=prefix)
+    got = []
+    for n in range(30):
+        receiver = make_layer(redis_server, prefix=prefix)
+        waiting = asyncio.create_task(receiver.receive("jobs"))
+        await sender.send("warm", {"n": n})
+        await asyncio.sleep(0.01 * (n % 3))
+        closing = asyncio.create_task(receiver.close())
+        await sender.send("jobs", {"n": n})
+        await closing
+        with contextlib.suppress(LayerClosed):
+            got.append((await waiting)["n"])
+    reader = make_layer(redis_server, prefix=prefix)
+    got += await numbers(reader, "jobs", 30 - len(got))
+    assert sorted(got) == list(range(30))
+    await sender.close()
+    await reader.close()
+
+
+@pytest.mark.asyncio
+async def test_as_many_receivers_as_wait_get_a_message_whatever_the_capacity(redis_server: RedisServer) -> None:
+    layer = make_layer(redis_server, capacity=1)
+    waiting = [asyncio.create_task(layer.receive("jobs")) for _ in range(4)]
+    for n in range(4):
+        while True:
+            try:
+                await layer.send("jobs", {"n": n})
+                break
+            except layer.ChannelFull:
+                await asyncio.sleep(0)
+    got = await asyncio.wait_for(asyncio.gather(*waiting), 10)
+    assert sorted(message["n"] for message in got) == [0, 1, 2, 3]
+    assert not layer.statistics().dropped
+    await layer.close()
+
+
+class Careless(RedisChannelLayer):
+    """Its capacities cannot be relied on."""
+
+    broken = False
+
+    def get_capacity(self, channel: str) -> int:
+        if self.broken and channel.startswith("bad"):
+            raise RuntimeError("no capacity for you")
+        return super().get_capacity(channel)
+
+
+@pytest.mark.asyncio
+async def test_a_capacity_that_fails_costs_its_own_message_alone(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    prefix = f"end{secrets.token_hex(4)}"
+    sender = make_layer(redis_server, prefix=prefix)
+    receiver = Careless(hosts=[redis_server.address], prefix=prefix)
+    good, bad = await receiver.new_channel("good"), await receiver.new_channel("bad")
+    receiver.broken = True
+    with caplog.at_level(logging.ERROR, "channel_layers"):
+        await sender.send(good, {"n": 0})
+        assert await numbers(receiver, good, 1) == [0]
+        await sender.send(bad, {"n": 1})
+        for n in range(2, 5):
+            await sender.send(good, {"n": n})
+        assert await numbers(receiver, good, 3) == [2, 3, 4]
+    assert "could not be delivered" in caplog.text
+    await sender.close()
+    await receiver.close()
