@@ -190,13 +190,13 @@ class TestConnectionsEnd:
         """A full channel is asked for again when its reader has told that it took something: that may get lost."""
         layer = make_layer(own_redis_server.address, capacity=1)
         channel = await layer.new_channel()
-        sent = 0
+        sent, enough_sent = 0, False
 
         async def send() -> None:
             nonlocal sent
-            while True:
-                try:
-                    await soon(layer.send(channel, {"type": "numbered", "lane": "", "number": sent + 1}))
+            while not enough_sent:  # a wait_for() that ends as it is cancelled goes on, in older Pythons
+                try:  # without a deadline of its own: asyncio.wait_for() may swallow the cancellation
+                    await layer.send(channel, {"type": "numbered", "lane": "", "number": sent + 1})
                 except (LayerUnavailable, ChannelFull):
                     await asyncio.sleep(0)
                 sent += 1
@@ -208,9 +208,10 @@ class TestConnectionsEnd:
                 enough = reader.last("") + 10
                 await until(lambda enough=enough: sender.done() or reader.last("") > enough, "messages flow")
                 own_redis_server.kill_clients()
-            for task in (sender, reader.task):
-                task.cancel()
-            done = await asyncio.gather(sender, reader.task, return_exceptions=True)
+            enough_sent = True
+            await soon(sender)
+            reader.task.cancel()
+            done = await asyncio.gather(reader.task, return_exceptions=True)
         assert all(isinstance(end, asyncio.CancelledError) for end in done), done
 
 
