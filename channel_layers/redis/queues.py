@@ -106,9 +106,13 @@ class Queues:
             self._put_back(channel, elements, done)
 
     def end(self) -> None:
-        """Ask for nothing any more, and give back what was popped. Under the lock."""
+        """Ask for nothing any more, and give back what was popped. Under the lock, which is still held afterwards."""
         self._is_ending = True
-        background_loop().call_soon_threadsafe(self.give_all_back)
+        for channel, elements in self._hold_all():
+            background_loop().call_soon_threadsafe(self._return, channel, elements)
+
+    def _hold_all(self) -> list[tuple[str, list[bytes]]]:
+        return [(name, self._hold(name, self._inbox.give_away(name))) for name in self._inbox.popped()]
 
     async def until_all_is_back(self, patience: float) -> None:
         """Wait until the server has nothing to hand out to this process, and has back what it had handed out."""
@@ -127,7 +131,7 @@ class Queues:
     def give_all_back(self) -> None:
         """Give back what was popped and not taken."""
         with self._inbox.lock:
-            held = [(name, self._hold(name, self._inbox.give_away(name))) for name in self._inbox.popped()]
+            held = self._hold_all()
         for channel, elements in held:
             self._return(channel, elements)
 
