@@ -61,6 +61,10 @@ class Reader:
             message = await layer.receive(self.channel)
             self.received[message["lane"]].append(message["number"])
 
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
     def last(self, lane: str) -> int:
         return self.received[lane][-1] if self.received[lane] else 0
 
