@@ -91,13 +91,16 @@ class DeliveryTests(LayerTests):
                 await sender.send(channel, {"n": 1})
             for task in waiting[:10]:
                 await self.within(task, "a waiting receive wakes")
-            used, idle = time.process_time(), 0.6
-            with timers_set() as timers:
-                await in_thread(lambda: time.sleep(idle))  # elsewhere, so that every timer is the layer's
-            used = time.process_time() - used
-            expect(len(timers) < 2, f"expected receives that wait to set no timers; in {idle} s {len(timers)} were set")
-            rule = f"expected {len(waiting) - 10} receives that wait to use no processor time"
-            expect(used < idle / 3, f"{rule}; in {idle} s they used {used:.2f} s")
+            idle, costs = 0.6, ""
+            for _ in range(5):  # those who were woken for nothing may take a while to wait again
+                used = time.process_time()
+                with timers_set() as timers:
+                    await in_thread(lambda: time.sleep(idle))  # elsewhere, so that every timer is the layer's
+                used = time.process_time() - used
+                if len(timers) < 2 and used < idle / 3:
+                    return
+                costs = f"{len(timers)} timers were set and {used:.2f} s of processor time used"
+            expect(False, f"expected {len(waiting) - 10} receives that wait to cost nothing; in {idle} s {costs}")
 
     @layer_test()
     async def test_never_more_than_once(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -20,6 +21,9 @@ BLOCK = 4_000
 
 #: Entries, and bytes of messages, that stay on the server after they were read, until something else is told to it.
 _UNTRIMMED, _UNTRIMMED_BYTES = 128, 1 << 16
+
+#: Changes of memberships that are remembered.
+_APPLIED = 1000
 
 #: Writers whose last number is remembered.
 _WRITERS = 100_000
@@ -97,6 +101,10 @@ class Mailbox:
         self.times_lost = 0
         # Changes of memberships that the server has confirmed and that were not read yet: entry -> what to apply.
         self._promised: dict[Position, tuple[str, str, str]] = {}
+        # The latest that were applied; and what had been when the server lost what it had. It may come back as it was
+        # some time ago: to apply those again would undo what came after them.
+        self._applied: deque[Position] = deque(maxlen=_APPLIED)
+        self._applied_before: frozenset[Position] = frozenset()
 
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; from the beginning, since positions may have changed meanwhile."""
@@ -114,6 +122,7 @@ class Mailbox:
         """Positions begin anew, since the server has lost what it had. Under the lock of the inbox."""
         self.times_lost += 1
         self.position = self.control_position = START
+        self._applied_before = frozenset(self._applied)
         promised, self._promised = self._promised, {}
         for entry in sorted(promised):
             self._apply(*promised[entry], START)
@@ -294,6 +303,9 @@ class Mailbox:
             position = position_of(entry)
             if position > self.control_position:
                 self.control_position = position
+                if position in self._applied_before:
+                    continue
+                self._applied.append(position)
                 what, group, channel, at = (field.decode() for field in fields)
                 self._apply(what, group, channel, position_of(at.encode()))
         waiting, self._when_applied = self._when_applied, []

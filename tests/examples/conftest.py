@@ -92,8 +92,10 @@ def _serve(folder: Path, port: int = 0) -> Iterator[Chat]:
         if process.poll() is None:
             process.terminate()
         assert process.wait(timeout=30) == 0, errors.read_text()
-        # No traceback, no warning, no message that the layer had to drop.
-        assert errors.read_text() == ""
+        # No traceback, no warning, no message that the layer had to drop, but for those whose socket had just closed:
+        # nobody reads them any more.
+        unexpected = [line for line in errors.read_text().splitlines() if "(expired)" not in line]
+        assert unexpected == []
     finally:
         process.kill()
         process.wait()

@@ -25,6 +25,7 @@ from channel_layers.redis import RedisChannelLayer
 from channel_layers.redis.keys import Keys
 
 Found = TypeVar("Found")
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 #: Seconds between two sends of a lane: a steady load, not a flood.
 PACE = 0.001
@@ -75,9 +76,7 @@ class Lane:
     :param burst: how many messages it has under way at once.
     """
 
-    def __init__(
-        self, name: str, send: Callable[[dict[str, Any]], Awaitable[None]], readers: Sequence[Reader], burst: int = 1
-    ) -> None:
+    def __init__(self, name: str, send: Send, readers: Sequence[Reader], burst: int = 1) -> None:
         self.name = name
         self.readers = readers
         self.issued = 0
@@ -173,14 +172,15 @@ class Traffic:
             Reader(self.second, "jobs"),
         ]
         sender = self.sender
-        for lane in (
-            Lane("direct", lambda message: sender.send(first, message), [one], BURST),
-            Lane("group", lambda message: sender.group_send(self.group, message), [one, two]),
-            Lane("normal", lambda message: sender.send("jobs", message), [jobs]),
-        ):
-            self.lanes[lane.name] = lane
+        self.add("direct", lambda message: sender.send(first, message), [one], BURST)
+        self.add("group", lambda message: sender.group_send(self.group, message), [one, two])
+        self.add("normal", lambda message: sender.send("jobs", message), [jobs])
         await self.flows()
         return self
+
+    def add(self, name: str, send: Send, readers: Sequence[Reader], burst: int = 1) -> None:
+        """One more lane."""
+        self.lanes[name] = Lane(name, send, readers, burst)
 
     async def __aexit__(self, *_: object) -> None:
         for task in self.tasks():

@@ -14,12 +14,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import hiredis
 import pytest
 import redis.exceptions
+from asgiref.sync import async_to_sync
 from numbered import Process, Reader, Traffic, soon, until
 from proxy import TcpProxy
 from redis_servers import DEADLINE, RedisServer, require_server, skewed_python, wait_until
@@ -40,10 +41,14 @@ def make_layer(host: Any, **options: Any) -> RedisChannelLayer:
     return RedisChannelLayer(hosts=[host], **{"prefix": Traffic.prefix, "send_timeout": SEND_TIMEOUT, **options})
 
 
-async def send_until_accepted(layer: RedisChannelLayer, channel: str) -> None:
+async def until_accepted(verb: Callable[[], Awaitable[None]]) -> None:
     while True:
         with contextlib.suppress(LayerUnavailable):
-            return await layer.send(channel, {"type": "at last"})
+            return await verb()
+
+
+async def send_until_accepted(layer: RedisChannelLayer, channel: str) -> None:
+    await until_accepted(lambda: layer.send(channel, {"type": "at last"}))
 
 
 @pytest.fixture
@@ -84,6 +89,19 @@ class TestServerGoesAway:
         assert not lost["direct"]
         assert not lost["group"]
         assert len(lost["normal"]) <= 1  # what was on its way to the receiver
+
+    async def test_and_comes_back_as_it_was_some_time_ago(self, own_redis_server: RedisServer) -> None:
+        async with Traffic(own_redis_server.address) as traffic:
+            own_redis_server.client().save()
+            then = traffic.unread()
+            await traffic.flows()
+            own_redis_server.kill()
+            at_the_end = traffic.unread()
+            await traffic.is_refused()
+            await asyncio.to_thread(own_redis_server.start)
+            lost = await traffic.lost(may_be_repeated=then["normal"])
+        for name, numbers in lost.items():
+            assert numbers <= set(at_the_end[name])
 
     async def test_and_does_not_answer(self, own_redis_server: RedisServer) -> None:
         async with Traffic(own_redis_server.address) as traffic:
@@ -174,6 +192,43 @@ class TestConnectionsEnd:
         assert not lost["direct"]
         assert not lost["group"]
         assert len(lost["normal"]) <= self.ROUNDS  # each time, what was on its way to the receiver
+
+    async def test_of_synchronous_senders(self, own_redis_server: RedisServer) -> None:
+        async with Traffic(own_redis_server.address) as traffic:
+            channel, sender = traffic.readers[0].channel, traffic.sender
+            send, group_send = async_to_sync(sender.send), async_to_sync(sender.group_send)
+            traffic.add("sync", lambda message: asyncio.to_thread(send, channel, message), traffic.readers[:1])
+            traffic.add(
+                "sync group", lambda message: asyncio.to_thread(group_send, "room", message), traffic.readers[:2]
+            )
+            for _ in range(self.ROUNDS):
+                own_redis_server.kill_clients()
+                await traffic.flows()
+            lost = await traffic.lost()
+        assert len(lost.pop("normal")) <= self.ROUNDS
+        assert not any(lost.values())
+
+    async def test_while_channels_join(self, own_redis_server: RedisServer) -> None:
+        async with Traffic(own_redis_server.address) as traffic:
+            killing = asyncio.create_task(self._kill_again_and_again(own_redis_server))
+            for number in range(100):
+                channel = await traffic.first.new_channel()
+                await soon(until_accepted(lambda channel=channel: traffic.first.group_add("joined", channel)))
+                message = {"type": "numbered", "number": number}
+                await soon(until_accepted(lambda message=message: traffic.sender.group_send("joined", message)))
+                assert (await soon(traffic.first.receive(channel)))["number"] == number
+                await asyncio.sleep(0.01)
+            killing.cancel()
+            await asyncio.gather(killing, return_exceptions=True)
+            lost = await traffic.lost()
+        assert not lost["direct"]
+        assert not lost["group"]
+
+    async def _kill_again_and_again(self, server: RedisServer) -> None:
+        """As often as leaves the connections the time to come back: nobody can read without one."""
+        while True:
+            await asyncio.to_thread(server.kill_clients)
+            await asyncio.sleep(0.3)
 
     async def test_again_before_they_are_all_made(self, own_redis_server: RedisServer) -> None:
         rounds = 50
@@ -275,6 +330,22 @@ class TestServerForgets:
         assert lost["direct"] <= set(before["direct"])
         assert lost["group"] <= set(until_listed["group"])
         assert lost["normal"] <= set(before["normal"])
+
+    async def test_that_a_membership_has_ended(self, own_redis_server: RedisServer) -> None:
+        """It comes back as it was when somebody was a member who has left, and whose joining was not read yet."""
+        async with make_layer(own_redis_server.address) as layer:
+            left, stays = [await layer.new_channel() for _ in "12"]
+            await layer.group_add("room", left)
+            await layer.group_add("room", stays)
+            own_redis_server.client().save()
+            await layer.group_discard("room", left)
+            await layer.send(stays, {"type": "before"})
+            assert (await soon(layer.receive(stays)))["type"] == "before"
+            own_redis_server.kill()
+            own_redis_server.start()
+            await soon(until_accepted(lambda: layer.group_send("room", {"type": "after"})))
+            assert (await soon(layer.receive(stays)))["type"] == "after"
+            assert layer.statistics().unread == 0
 
     async def test_a_membership_that_was_hardly_made(self, own_redis_server: RedisServer) -> None:
         """The server has confirmed it, and its entry for the reader was lost with the server."""
