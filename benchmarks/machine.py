@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.contenders import Contender
+from benchmarks.redis_server import system_program
 
 
 def machine_facts() -> dict[str, str]:
@@ -41,7 +42,9 @@ def _version(package: str) -> str:
 
 
 def _program_version(program: str) -> str:
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [system_program(program) or program, "--version"], capture_output=True, text=True, check=True
+    ).stdout
     number = re.search(r"\d+(\.\d+)+", said)
     return number.group() if number else said.strip()
 

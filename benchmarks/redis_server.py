@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import subprocess
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 HOST = "127.0.0.1"
 START_SECONDS = 10.0
+
+
+def system_program(name: str) -> str | None:
+    """The path of a program; not of one that a wheel has put beside Python, if the system has its own."""
+    scripts = Path(sysconfig.get_path("scripts"))
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != scripts]
+    return shutil.which(name, path=os.pathsep.join(folders)) or shutil.which(name)
 
 
 @contextmanager
@@ -20,7 +31,8 @@ def private_redis() -> Iterator[Mapping[str, Any]]:
     port = _free_port()
     options = ["--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no"]
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        server = subprocess.Popen(["redis-server", *options, "--dir", folder], stdout=subprocess.DEVNULL)
+        program = system_program("redis-server") or "redis-server"
+        server = subprocess.Popen([program, *options, "--dir", folder], stdout=subprocess.DEVNULL)
         try:
             _wait_until_it_answers(server, port)
             yield {"hosts": [(HOST, port)]}

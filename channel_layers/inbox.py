@@ -259,7 +259,8 @@ class Inbox:
         return sum(len(queue.items) for queue in self._due)
 
     def _drop_all(self, queue: ChannelQueue, reason: str) -> None:
-        self.dropped[reason] += len(queue.items)  # asked for, and so not logged
+        if queue.items:
+            self.dropped[reason] += len(queue.items)  # asked for, and so not logged
         self._remove_oldest(queue, len(queue.items))
         self._unschedule(queue)
 

@@ -7,29 +7,28 @@ import atexit
 import sys
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..background import background_is_running, background_loop, in_background
 from ..names import new_client_id
-from .errors import RedisUnavailable
-from .flush import flush
 from .home import Home
 from .outbox import Outbox, Terms
-from .places import Places
 from .server import Server
 from .shard import Shard
 from .unread import RemoteInbox
 
 T = TypeVar("T")
+AnyShard = TypeVar("AnyShard", bound=Shard)
 
 #: Seconds that a process waits at its end for its layers to say goodbye.
 _GOODBYE = 2.0
 
 
-class Client:
+class Client(ABC, Generic[AnyShard]):
     """What a Redis layer does, but for names and encoding. It lives until it is closed; the layer may go before."""
 
     def __init__(
@@ -43,24 +42,36 @@ class Client:
         self.id = new_client_id()
         self.terms = terms
         self.home = Home(self._moved_in, self._moved_out)
-        #: Tells the servers which places are free.
-        self.places = Places(self, send_timeout)
-        self.inbox = RemoteInbox(expiry, terms.capacity_of, self.places.tell_soon, terms.drop_old)
-        self._servers = servers
-        self._send_timeout = send_timeout
-        self._group_expiry = group_expiry
+        self.servers = servers
+        self.expiry = expiry
+        self.group_expiry = group_expiry
+        self.send_timeout = send_timeout
         self.is_reading = False
+        self.inbox: RemoteInbox = self._new_inbox()
         self.shards = self._new_shards()
         self._closing: asyncio.Task[None] | None = None
-        _clients.add(self)
+        clients.add(self)
 
-    def _new_shards(self) -> list[Shard]:
-        return [
-            Shard(server, self.id, self.inbox, self.terms, self._send_timeout, self._group_expiry, self)
-            for server in self._servers
-        ]
+    @abstractmethod
+    def _new_inbox(self) -> RemoteInbox:
+        """What the readers deliver into."""
 
-    def shard_of(self, name: str) -> Shard:
+    @abstractmethod
+    def _new_shard(self, server: Server) -> AnyShard:
+        """This client's part of a server."""
+
+    @abstractmethod
+    def empty(self) -> None:
+        """Drop all that is held. Under the lock of the inbox."""
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Empty the layer for every client. In the background loop."""
+
+    def _new_shards(self) -> list[AnyShard]:
+        return [self._new_shard(server) for server in self.servers]
+
+    def shard_of(self, name: str) -> AnyShard:
         """The server on which what concerns a channel or a group is kept."""
         return self.shards[0]
 
@@ -86,7 +97,7 @@ class Client:
         outbox = await self._home_outbox(shard)
         await (outbox.group_send(group, payload) if outbox is not None else elsewhere(shard.group_send(group, payload)))
 
-    async def _home_outbox(self, shard: Shard) -> Outbox | None:
+    async def _home_outbox(self, shard: AnyShard) -> Outbox | None:
         return await shard.home_outbox() if asyncio.get_running_loop() is self.home.loop else None
 
     # Receiving
@@ -110,29 +121,8 @@ class Client:
                 shard.is_popping = True
                 background_loop().call_soon_threadsafe(self._start_popping, shard)
 
-    def _start_popping(self, shard: Shard) -> None:
+    def _start_popping(self, shard: AnyShard) -> None:
         shard.start_popping(self.home.loop)
-
-    async def until_applied(self, shard: Shard, entry: Any) -> None:
-        """Wait until a change of memberships has got through to this client's reader."""
-        loop = asyncio.get_running_loop()
-        applied = loop.create_future()
-
-        def end() -> None:
-            if not applied.done():
-                applied.set_result(None)
-
-        def settle() -> None:
-            with suppress(RuntimeError):  # that loop is closed: nobody waits
-                loop.call_soon_threadsafe(end)
-
-        with self.inbox.lock:
-            shard.mailbox.when_applied(entry, settle)
-        try:
-            await asyncio.wait_for(applied, self._send_timeout)
-        except asyncio.TimeoutError as error:
-            text = f"Redis at {shard.server.label} has taken a change, and has not told of it"
-            raise RedisUnavailable(f"{text}; waited {self._send_timeout:g} s") from error
 
     # Home
 
@@ -152,22 +142,8 @@ class Client:
             self.inbox.wake_unwoken()
         for shard in self.shards:
             shard.move_out()
-        self.places.lose_home()
 
     # The whole
-
-    def empty(self) -> None:
-        """Drop all that is held. Under the lock of the inbox."""
-        self.inbox.clear("flushed")
-        for shard in self.shards:
-            shard.mailbox.memberships.clear()
-
-    async def flush(self) -> None:
-        """Empty the layer for every client. In the background loop."""
-        for shard in self.shards:
-            await flush(shard)
-        with self.inbox.lock:
-            self.empty()
 
     async def close(self) -> None:
         """Give back all that the servers and this process hold. In the background loop.
@@ -188,16 +164,19 @@ class Client:
                 shard.queues.end()
             self.inbox.close()
         for shard in self.shards:
-            await shard.queues.until_all_is_back(self._send_timeout)
+            await shard.queues.until_all_is_back(self.send_timeout)
             with suppress(Exception):  # a server that is away forgets us by itself
-                await asyncio.wait_for(shard.leave(), self._send_timeout)
+                await asyncio.wait_for(shard.leave(), self.send_timeout)
             await shard.stop()
         self.home.forget()
         self.is_reading = False
         self.shards = self._new_shards()
         with self.inbox.lock:
-            self.places.start_afresh()
+            self._start_afresh()
             self.inbox.close()  # once more, for receives that began meanwhile: the shards that they asked are gone
+
+    def _start_afresh(self) -> None:
+        """All connections are new. Under the lock of the inbox."""
 
     async def close_connections(self) -> None:
         """Close the connections and nothing else. In the background loop."""
@@ -206,7 +185,7 @@ class Client:
 
     def abandon(self) -> None:
         """After fork(): leave everything to the parent."""
-        _clients.discard(self)
+        clients.discard(self)
 
 
 async def elsewhere(work: Coroutine[Any, Any, T]) -> T:
@@ -214,19 +193,11 @@ async def elsewhere(work: Coroutine[Any, Any, T]) -> T:
     return await asyncio.wrap_future(in_background(work))
 
 
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+#: All clients of this process.
+clients: weakref.WeakSet[Client[Any]] = weakref.WeakSet()
 
 
-def when_given_back(client_id: str, call: Callable[[], None]) -> bool:
-    """:meth:`.Places.when_told` of the client of that id; False if it is none of this process."""
-    for client in tuple(_clients):
-        if client.id == client_id:
-            client.places.when_told(call)
-            return True
-    return False
-
-
-def close_soon(client: Client) -> Future[None] | None:
+def close_soon(client: Client[Any]) -> Future[None] | None:
     """Close a client whose layer nobody refers to any more. The garbage collector may call this anywhere."""
     return in_background(client.close()) if background_is_running() else None
 
@@ -240,7 +211,7 @@ def _close_all_at_exit() -> None:
 
 @atexit.register
 def _close_all() -> None:
-    closing = [close_soon(client) for client in tuple(_clients) if client.is_reading]
+    closing = [close_soon(client) for client in tuple(clients) if client.is_reading]
     end = time.monotonic() + _GOODBYE
     for each in closing:
         with suppress(Exception):

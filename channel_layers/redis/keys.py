@@ -1,4 +1,4 @@
-"""What the keys of the queue layer are called: ``<prefix>:cl1:<kind>:<name>``.
+"""What the keys of the layers are called: ``<prefix>:cl1:<kind>:<name>``.
 
 ``cl1`` is the version of the format: layers of different versions do not see each other. A ``{`` behind it is reserved
 for hash tags.

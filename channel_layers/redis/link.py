@@ -41,6 +41,7 @@ class Link:
     :param commands: sent on a new connection first; an error reply makes it useless.
     :param up: called in the thread of the loop that drives a new connection, when that loop has it.
     :param down: called there when it has lost it.
+    :param kind: of connection.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Link:
         up: Callable[[Connection], None] | None = None,
         commands: Sequence[tuple[str, ...]] = (),
         down: Callable[[], None] | None = None,
+        kind: type[Connection] = Connection,
     ) -> None:
         self.server = server
         #: The connection, while it can be used. Read it in the thread of its loop.
@@ -63,6 +65,7 @@ class Link:
         self._report_up = up
         self._report_down = down
         self._commands = commands
+        self._kind = kind
         self._driver: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting: dict[asyncio.Future[None], None] = {}
@@ -168,7 +171,7 @@ class Link:
             connection = None
             try:
                 sock = await open_socket(self.server, self._commands)
-                connection = Connection(sock, self.server.label, self._patience, self._lose)
+                connection = self._kind(sock, self.server.label, self._patience, self._lose)
                 connection.attach(background_loop())
                 await self._prepare(connection)
             except Exception as error:  # whatever it is: nobody else would try again

@@ -51,6 +51,8 @@ class Server:
         self.name = name
         self.address = address or name
         self.label = name if self.address == name else f"{name} ({self.address})"
+        #: Number of the database.
+        self.database = int(options.get("db") or 0)
         self._connect_timeout = options.get("socket_connect_timeout", options.get("socket_timeout"))
         self._step_timeout = options.get("socket_timeout")
         self._user = options.get("username")

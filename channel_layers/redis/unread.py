@@ -1,4 +1,4 @@
-"""The inbox of a Redis client: it tells the servers which places have become free."""
+"""The inbox of a Redis client: what its readers deliver into."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ from ..inbox import ChannelQueue, Inbox
 #: Receivers that are woken in one turn of the loop.
 _AT_ONCE = 50
 
-#: Places of channels with much room that may be free without the servers' knowing, for a moment.
-_PLACES = 8
-
-#: Added to the count of a channel that group messages have filled: no sender finds room there.
-FULL = 1 << 40
-
 
 class Popped:
     """A message of a normal channel that was taken from the server, for somebody who waited here."""
@@ -30,25 +24,26 @@ class Popped:
         self.payload = payload
 
 
-class RemoteInbox(Inbox):
-    """An inbox whose direct messages occupy places that a server counts. A direct message is ``bytes`` in it.
+class GroupMessage:
+    """A group message on its way to several receivers; ``message`` is set by the first that decodes it."""
 
-    :param freed: called under the lock when places have become free, with whether the servers should hear of it at
-        once: then once until :meth:`take_freed` is called.
+    __slots__ = ("flat", "message", "payload")
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self.message: dict[str, Any] | None = None
+        self.flat = False
+
+
+class RemoteInbox(Inbox):
+    """An inbox into which a reader delivers what comes from a server. A direct message is ``bytes`` in it.
+
     :param drop_old: a full channel loses its oldest message, not the new one.
     """
 
-    def __init__(
-        self, expiry: float, capacity_of: Callable[[str], int], freed: Callable[[bool], None], drop_old: bool
-    ) -> None:
+    def __init__(self, expiry: float, capacity_of: Callable[[str], int], drop_old: bool) -> None:
         super().__init__(expiry, capacity_of)
         self.drop_old = drop_old
-        self.on_leave = self._leaves
-        self._tell_freed = freed
-        #: Channel -> places that have become free and that the server does not know of.
-        self._freed: dict[str, int] = {}
-        self._places_freed = 0
-        self._flagged: set[str] = set()
         # Queues that hold a group message of which their waiters were not told yet, in their order.
         self._unwoken: dict[ChannelQueue, None] = {}
         self._is_waking = False
@@ -60,13 +55,17 @@ class RemoteInbox(Inbox):
             if not self.drop_old:
                 self.arrived += 1
                 self._drop("full", channel)
-                self._leaves(queue, payload)
+                if self.on_leave is not None:
+                    self.on_leave(queue, payload)
                 return
             self._remove_oldest(queue, 1)
             self._drop("full", channel)
         self._append(queue, payload, deadline)
         if len(queue.items) >= queue.capacity and type(payload) is not Popped:
-            self._flag(queue)
+            self._is_full(queue)
+
+    def _is_full(self, queue: ChannelQueue) -> None:
+        """A channel has become full with a message that was sent to it, or to a group."""
 
     def deliver_popped(self, channel: str, popped: Popped, deadline: float) -> None:
         """Append a message for somebody who waits: it had its place on the server, and no more come than wait."""
@@ -117,6 +116,23 @@ class RemoteInbox(Inbox):
         self.arrived += 1
         self._drop("full", channel)
 
+    def has_room(self, channel: str, coming: int) -> bool:
+        """Whether a message to a channel of this process finds room behind those that are on their way."""
+        queue = self._queues.get(channel)
+        if queue is None:
+            return coming < self.capacity_of(channel)
+        if len(queue.items) + coming >= queue.capacity:
+            self._expire(queue, time.monotonic())
+        return len(queue.items) + coming < queue.capacity
+
+    def announce(self, payload: bytes) -> None:
+        """Append a message to every channel that somebody waits at, or that holds unread ones, also if it is full."""
+        now = time.monotonic()
+        for queue in tuple(self._queues.values()):
+            self._expire(queue, now)
+            if queue.items or queue.waiters.any():
+                self._append(queue, payload, now + self.expiry)
+
     def held(self, channel: str) -> int:
         """How many messages wait here for a channel."""
         queue = self._queues.get(channel)
@@ -126,8 +142,10 @@ class RemoteInbox(Inbox):
         """Take back what was popped for a normal channel, but for the oldest ``keep``; as it was, oldest first."""
         elements: list[bytes] = []
         while self.held(channel) > keep:
-            elements.insert(0, self._remove_newest(self._queues[channel]).element)
+            payload = self._remove_newest(self._queues[channel])
             self.arrived -= 1
+            if type(payload) is Popped:
+                elements.insert(0, payload.element)
         return elements
 
     def _remove_newest(self, queue: ChannelQueue) -> Any:
@@ -145,55 +163,4 @@ class RemoteInbox(Inbox):
 
     def popped(self) -> list[str]:
         """The normal channels that hold what was popped for them."""
-        return [queue.name for queue in self._due if queue.items and type(queue.items[0][2]) is Popped]
-
-    def take_freed(self) -> dict[str, int]:
-        """The places that have become free since the last call."""
-        freed, self._freed = self._freed, {}
-        self._places_freed = 0
-        return freed
-
-    def count_direct(self) -> dict[str, int]:
-        """Channel -> unread direct messages held here, as the server should count them."""
-        self._freed = {}
-        counts = dict.fromkeys(self._flagged, FULL)
-        for queue in self._due:
-            direct = sum(type(item[2]) is bytes for item in queue.items)
-            if direct:
-                counts[queue.name] = counts.get(queue.name, 0) + direct
-        return counts
-
-    def next_deadline(self) -> float:
-        """When the next message expires, after dropping those that have; infinite if there is none."""
-        now = time.monotonic()
-        for queue in tuple(self._due):
-            self._expire(queue, now)
-        return min((queue.items[0][0] for queue in self._due if queue.items), default=float("inf"))
-
-    def clear(self, reason: str) -> None:
-        super().clear(reason)
-        if reason != "closed":  # the server's counters are emptied by who asks for it
-            self._freed.clear()
-            self._flagged.clear()
-
-    def _flag(self, queue: ChannelQueue) -> None:
-        if queue.name not in self._flagged and any(type(item[2]) is not bytes for item in queue.items):
-            self._flagged.add(queue.name)
-            self.free(queue.name, -FULL)
-
-    def _leaves(self, queue: ChannelQueue, payload: Any) -> None:
-        if type(payload) is bytes:
-            self.free(queue.name, 1, 2 * len(queue.items) > queue.capacity)
-        if self._flagged and queue.name in self._flagged and len(queue.items) < queue.capacity:
-            self._flagged.discard(queue.name)
-            self.free(queue.name, FULL)
-
-    def free(self, channel: str, places: int, is_urgent: bool = True) -> None:
-        """Note places that have become free; negative ones are taken. Under the lock."""
-        freed = self._freed
-        freed[channel] = freed.get(channel, 0) + places
-        self._places_freed += 1
-        if is_urgent or self._places_freed >= _PLACES:
-            self._tell_freed(True)
-        elif self._places_freed == 1:
-            self._tell_freed(False)
+        return [queue.name for queue in self._due if queue.items and "!" not in queue.name]

@@ -6,7 +6,7 @@ import pytest
 from redis_scripts import GROUP_TTL, LEASE, ScriptTests
 
 from channel_layers.redis import scripts
-from channel_layers.redis.membership import Position, position_of
+from channel_layers.redis.queue.membership import Position, position_of
 
 
 class TestControl(ScriptTests):

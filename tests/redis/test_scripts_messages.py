@@ -9,7 +9,7 @@ from redis_scripts import EXPIRY, GROUP_TTL, LEASE, OLD, YOUNG, ScriptTests
 from redis_servers import wait_until
 
 from channel_layers.redis import scripts
-from channel_layers.redis.unread import FULL
+from channel_layers.redis.queue.counted import FULL
 
 
 class MailboxTests(ScriptTests):

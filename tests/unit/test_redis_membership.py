@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from channel_layers import groups as groups_module
-from channel_layers.redis.membership import START, Memberships
+from channel_layers.redis.queue.membership import START, Memberships
 
 
 class Clock:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from channel_layers.redis.unread import FULL, Popped, RemoteInbox
+from channel_layers.redis.queue.counted import FULL, CountedInbox
+from channel_layers.redis.unread import Popped
 
 
 class Freed:
@@ -19,9 +20,9 @@ class Freed:
         self.times += 1
 
 
-def make_inbox(capacity: int = 100, drop_old: bool = False) -> tuple[RemoteInbox, Freed]:
+def make_inbox(capacity: int = 100, drop_old: bool = False) -> tuple[CountedInbox, Freed]:
     freed = Freed()
-    return RemoteInbox(60, lambda channel: capacity, freed, drop_old), freed
+    return CountedInbox(60, lambda channel: capacity, freed, drop_old), freed
 
 
 def later() -> float:

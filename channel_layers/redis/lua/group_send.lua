@@ -5,7 +5,7 @@
 --       6 "old" to drop the oldest message of a full normal channel, else "new"   7 writer   8 number   9 payload
 -- Returns the names of what was full and missed it: clients with "@", normal channels with "#".
 -- Atomic, so that all members see the messages of a group in one order.
--- include: now
+-- include: now push_member
 
 local prefix, bound, expiry = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local missed = {}
@@ -31,39 +31,20 @@ local function post(client, listed)
   end
 end
 
-local function push(channel, listed)
-  time = time or now()
-  local ends, capacity = string.match(listed, '(%d+)|(%d+)')
-  if tonumber(ends) > 0 and tonumber(ends) <= time then
-    redis.call('HDEL', KEYS[1], '#' .. channel)
-    redis.call('SREM', prefix .. 'groups:' .. channel, string.sub(ARGV[1], 2))
-    return
-  end
-  local queue = prefix .. 'queue:' .. channel
-  local length = redis.call('LLEN', queue)
-  while length >= tonumber(capacity) do
-    local oldest = redis.call('LINDEX', queue, 0)
-    if tonumber(string.match(oldest, '^%d+')) > time - expiry then
-      if ARGV[6] == 'new' then
-        missed[#missed + 1] = '#' .. channel
-        return
-      end
-      missed[#missed + 1] = '#' .. channel
-    end
-    redis.call('LPOP', queue)
-    length = length - 1
-  end
-  redis.call('RPUSH', queue, time .. ':' .. ARGV[9])
-  redis.call('PEXPIRE', queue, expiry)
-end
-
 local members = redis.call('HGETALL', KEYS[1])
 for i = 1, #members, 2 do
   local name = string.sub(members[i], 2)
   if string.byte(members[i]) == 64 then
     post(name, members[i + 1])
   else
-    push(name, members[i + 1])
+    time = time or now()
+    local lost = push_member(name, members[i + 1], {
+      prefix = prefix, key = KEYS[1], group = string.sub(ARGV[1], 2), time = time, expiry = expiry,
+      policy = ARGV[6], payload = ARGV[9],
+    })
+    for _ = 1, lost do
+      missed[#missed + 1] = members[i]
+    end
   end
 end
 return missed

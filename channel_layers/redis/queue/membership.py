@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..groups import Groups
+from ...groups import Groups
 
 #: The id of an entry in a stream: milliseconds and a number, in the order in which entries came.
 Position = tuple[int, int]

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..background import background_loop
-from .connection import Connection
+from ...background import background_loop
+from ..connection import Connection
 
 if TYPE_CHECKING:
-    from .client import Client
-    from .shard import Shard
+    from .client import QueueClient
+    from .shard import QueueShard
 
 #: Seconds for which places of channels with much room may be free without the servers' knowing.
 _LATER = 0.002
@@ -36,7 +36,7 @@ class Places:
     :param patience: seconds that a reply is waited for before a full channel is looked at again.
     """
 
-    def __init__(self, client: Client, patience: float) -> None:
+    def __init__(self, client: QueueClient, patience: float) -> None:
         self._client = client
         self._send_timeout = patience
         self._sweeping = False
@@ -80,13 +80,13 @@ class Places:
         """A reader has delivered and will call :meth:`tell_over`. Under the lock of the inbox."""
         self._readers_will += 1
 
-    def tell_over(self, shard: Shard, connection: Connection) -> None:
+    def tell_over(self, shard: QueueShard, connection: Connection) -> None:
         """Do so now, over a connection that is about to write anyhow."""
         self._readers_will = max(0, self._readers_will - 1)  # none are left after a new start
         if self._is_due and self._is_urgent:
             self._tell({shard: connection})
 
-    def _tell(self, over: Mapping[Shard, Connection] = MappingProxyType({})) -> None:
+    def _tell(self, over: Mapping[QueueShard, Connection] = MappingProxyType({})) -> None:
         loop = asyncio.get_running_loop()
         at_home = loop is not background_loop()
         connections = [

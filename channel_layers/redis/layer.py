@@ -1,12 +1,12 @@
-"""The queue layer: unread messages wait in Redis, with expiry and capacity."""
+"""What the Redis layers have in common: options, encoding, and all verbs that do not depend on the way of a message."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ..capacity import require_capacity
 from ..encryption import make_wire_serializer
@@ -16,38 +16,17 @@ from ..messages import fresh_copy, is_flat
 from ..names import client_id_of, new_channel_name
 from ..spec import BaseChannelLayer, require_seconds
 from ..statistics import Statistics
-from .client import Client, close_soon, elsewhere, when_given_back
+from .client import Client, close_soon, elsewhere
 from .hosts import parse_hosts
 from .keys import Keys
-from .mailbox import GroupMessage
 from .outbox import Terms
+from .unread import GroupMessage
+
+AnyClient = TypeVar("AnyClient", bound=Client[Any])
 
 
-class RedisChannelLayer(BaseChannelLayer):
-    """A channel layer over a Redis server, in which unread messages wait.
-
-    It takes the options of ``channels_redis.core.RedisChannelLayer``, with the same meaning.
-
-    :param hosts: the server: a list of one URL, ``(host, port)`` tuple, dict of redis-py keyword arguments, or dict
-        with ``sentinels`` and ``master_name``. See :mod:`channel_layers.redis.hosts`.
-    :param prefix: of all keys: layers that differ in it never see each other's messages.
-    :param expiry: seconds, fractions allowed, after which an unread message is dropped.
-    :param group_expiry: seconds that a membership lasts after the latest ``group_add``; None: as long as the process.
-    :param capacity: unread messages that one channel holds at the most.
-    :param channel_capacity: other capacities for some channels: a dict from a glob string or a compiled regular
-        expression to a number of messages; the first that matches the full name holds.
-    :param symmetric_encryption_keys: encrypt messages with the first of these keys, read them with any.
-    :param random_prefix_length: needless here, and accepted so that existing configurations work.
-    :param serializer_format: ``"msgpack"``, ``"json"``, or a name given to
-        :func:`~channel_layers.serializers.register_serializer`.
-    :param overflow: what a full channel does: ``"drop_new"`` refuses the new message, ``"drop_old"`` loses the oldest.
-    :param mailbox_capacity: unread messages that one process holds at the most on the server.
-    :param lease: seconds after which a process that is gone is forgotten.
-    :param send_timeout: seconds that a verb other than ``receive`` waits for a server that is away.
-    :param sentinels: with ``service_name``, ``sentinel_kwargs`` and ``connection_kwargs``: another way to name a
-        server behind Sentinels.
-    :raises InvalidChannelLayerError: naming the option that is unknown or has a bad value.
-    """
+class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
+    """A channel layer over Redis servers; its subclasses say how a message gets to a process."""
 
     extensions: list[str] = ["groups", "flush"]  # noqa: RUF012
 
@@ -76,32 +55,39 @@ class RedisChannelLayer(BaseChannelLayer):
         super().__init__(expiry, capacity, channel_capacity, group_expiry=group_expiry, **unknown)
         require_extra("redis.connection", "redis", type(self).__name__)
         require_extra("hiredis", "redis", type(self).__name__)
-        servers = parse_hosts(
+        self._servers = parse_hosts(
             hosts,
             sentinels=sentinels,
             service_name=service_name,
             sentinel_kwargs=sentinel_kwargs,
             connection_kwargs=connection_kwargs,
         )
-        if len(servers) > 1:
-            raise InvalidChannelLayerError(f"hosts has {len(servers)} entries: this version serves one Redis server")
+        if len(self._servers) > 1:
+            raise InvalidChannelLayerError(
+                f"hosts has {len(self._servers)} entries: this version serves one Redis server"
+            )
         if overflow not in ("drop_new", "drop_old"):
             raise InvalidChannelLayerError(f"overflow must be 'drop_new' or 'drop_old', not {overflow!r}")
         if mailbox_capacity is None:
             mailbox_capacity = max(10_000, self.capacity)
         self._serializer = make_wire_serializer(serializer_format, symmetric_encryption_keys)
-        terms = Terms(
-            keys=Keys(prefix),
+        self._terms = Terms(
+            keys=self._make_keys(prefix),
             capacity_of=_weakly(self.get_capacity),
             expiry_ms=max(1, round(self.expiry * 1000)),
             lease_ms=max(1, round(require_seconds("lease", lease) * 1000)),
             mailbox_capacity=require_capacity("mailbox_capacity", mailbox_capacity),
             drop_old=overflow == "drop_old",
-            when_given_back=when_given_back,
         )
-        timeout = require_seconds("send_timeout", send_timeout)
-        self._new_client = partial(Client, servers, terms, self.expiry, self.group_expiry, timeout)
+        self._send_timeout = require_seconds("send_timeout", send_timeout)
         self._start_afresh()
+
+    def _make_keys(self, prefix: str) -> Keys:
+        return Keys(prefix)
+
+    @abstractmethod
+    def _new_client(self) -> AnyClient:
+        """The one who does what the verbs ask for."""
 
     def _start_afresh(self) -> None:
         self._client = self._new_client()
@@ -171,40 +157,6 @@ class RedisChannelLayer(BaseChannelLayer):
 
     async def _new_channel(self, prefix: str) -> str:
         return self._admit_channel(new_channel_name(prefix, self._client.id))
-
-    async def _discard_channel(self, channel: str) -> None:
-        client, owner = self._client, client_id_of(channel)
-        shard = client.shard_of(channel)
-        if owner is None:
-            await shard.discard_queue(channel)
-        elif owner == client.id:
-            client.start_reading()
-            entry = await shard.change("discard", owner, "", channel)
-            await client.until_applied(shard, entry)
-        else:
-            await shard.change("discard", owner, "", channel)
-        with self._inbox.lock:
-            self._inbox.discard(channel)
-
-    # Groups
-
-    async def _group_add(self, group: str, channel: str) -> None:
-        client, owner = self._client, client_id_of(channel)
-        shard = client.shard_of(group)
-        if owner is None:
-            await shard.join_queue(group, channel, self.get_capacity(channel))
-            return
-        if owner == client.id:
-            client.start_reading()
-        await shard.change("join", owner, group, channel)
-
-    async def _group_discard(self, group: str, channel: str) -> None:
-        owner = client_id_of(channel)
-        shard = self._client.shard_of(group)
-        if owner is None:
-            await shard.leave_queue(group, channel)
-        else:
-            await shard.change("leave", owner, group, channel)
 
     def _group_send(self, group: str, payload: Any) -> Awaitable[None]:
         outbox = self._client.outbox(group)

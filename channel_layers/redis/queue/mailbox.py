@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..statistics import logger
-from .connection import Connection, pack
-from .keys import Keys
+from ...statistics import logger
+from ..connection import Connection, pack
+from ..keys import Keys
+from ..unread import GroupMessage
+from .counted import CountedInbox
 from .membership import START, Memberships, Position, after, as_text, position_of
-from .unread import RemoteInbox
 
 #: Entries of one batch.
 _BATCH = 256
@@ -31,17 +32,6 @@ _WRITERS = 100_000
 _TIME = b"*1\r\n$4\r\nTIME\r\n"
 _WAIT = (b"XREAD", b"COUNT", _BATCH, b"BLOCK", BLOCK, b"STREAMS")
 _LOOK = (b"XREAD", b"COUNT", _BATCH, b"STREAMS")
-
-
-class GroupMessage:
-    """A group message on its way to several receivers; ``message`` is set by the first that decodes it."""
-
-    __slots__ = ("flat", "message", "payload")
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
-        self.message: dict[str, Any] | None = None
-        self.flat = False
 
 
 class Owner(Protocol):
@@ -75,7 +65,7 @@ class Mailbox:
     """
 
     def __init__(
-        self, keys: Keys, client: str, inbox: RemoteInbox, group_expiry: float | None, bound: int, owner: Owner
+        self, keys: Keys, client: str, inbox: CountedInbox, group_expiry: float | None, bound: int, owner: Owner
     ) -> None:
         self.memberships = Memberships(group_expiry)
         #: Up to where the mailbox and the control entries were read.

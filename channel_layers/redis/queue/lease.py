@@ -10,26 +10,23 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from ..background import background_loop
-from ..exceptions import LayerUnavailable
-from ..statistics import logger
-from . import scripts
-from .calls import run, tell
-from .connection import Connection
+from ...background import background_loop
+from ...exceptions import LayerUnavailable
+from ...statistics import logger
+from .. import scripts
+from ..calls import run, tell
+from ..connection import Connection
+from ..flushing import EPOCH_TTL_MS
 from .membership import as_text, position_of
 
 if TYPE_CHECKING:
-    from .shard import Shard
-
-
-#: How long the number of the latest flush is kept: longer than any process stands still.
-EPOCH_TTL_MS = 7 * 86_400_000
+    from .shard import QueueShard
 
 
 class Lease:
     """Registers a shard and keeps it registered; in the background loop."""
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, shard: QueueShard) -> None:
         #: The flush that was heard of last; None until the first registration, which asks.
         self.epoch: int | None = None
         #: Whether the shard is to be registered.

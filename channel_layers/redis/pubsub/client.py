@@ -1,0 +1,60 @@
+"""One layer object among the clients of its servers, at which nothing waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..client import Client
+from ..server import Server
+from ..unread import RemoteInbox
+from .flush import flush
+from .shard import PubSubShard
+
+
+class PubSubClient(Client[PubSubShard]):
+    """What the Pub/Sub layer does, but for names and encoding.
+
+    :param lost_touch: appended to channels that somebody waits at or that hold unread messages, when messages may be
+        missed from now on; None for nothing.
+    :param in_touch: the same when nothing is missed any more.
+    """
+
+    def __init__(
+        self, servers: Sequence[Server], *args: Any, prefix: str, lost_touch: bytes | None, in_touch: bytes | None
+    ) -> None:
+        self._prefix = prefix
+        self._lost_touch = lost_touch
+        self._in_touch = in_touch
+        super().__init__(servers, *args)
+
+    def _new_inbox(self) -> RemoteInbox:
+        return RemoteInbox(self.expiry, self.terms.capacity_of, self.terms.drop_old)
+
+    def _new_shard(self, server: Server) -> PubSubShard:
+        return PubSubShard(
+            server, self.id, self.inbox, self.terms, self.send_timeout, self.group_expiry, self, self._prefix
+        )
+
+    def lost_touch(self) -> None:
+        """From now on messages may be missed. Under the lock of the inbox."""
+        if self._lost_touch is not None:
+            self.inbox.announce(self._lost_touch)
+
+    def is_in_touch(self) -> None:
+        """From now on nothing is missed any more. Under the lock of the inbox."""
+        if self._in_touch is not None:
+            self.inbox.announce(self._in_touch)
+
+    def empty(self) -> None:
+        """Drop all that is held. Under the lock of the inbox."""
+        self.inbox.clear("flushed")
+        for shard in self.shards:
+            shard.groups.clear()
+
+    async def flush(self) -> None:
+        """Empty the layer for every client. In the background loop."""
+        for shard in self.shards:
+            await flush(shard)
+        with self.inbox.lock:
+            self.empty()

@@ -1,0 +1,140 @@
+"""The Pub/Sub layer: nothing waits in Redis, messages go at once to those who are there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from ...exceptions import InvalidChannelLayerError
+from ...names import client_id_of, new_channel_name
+from ..client import elsewhere
+from ..errors import RedisUnavailable
+from ..layer import RedisLayer
+from .client import PubSubClient
+
+
+class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
+    """A channel layer over Redis Pub/Sub: the lowest latency, and what is sent to a process that is away is lost.
+
+    It takes the options of ``channels_redis.pubsub.RedisPubSubChannelLayer``, with the same meaning, and all options of
+    :class:`~channel_layers.redis.RedisChannelLayer`. Messages of normal channels wait in Redis, as there.
+
+    :param hosts: as for the queue layer.
+    :param prefix: of all names: layers that differ in it, or in the database, never see each other's messages.
+    :param on_disconnect: type of a message that every channel gets at which somebody waits, or that holds unread
+        messages, when the connection was lost: from then on messages may be missed. None for no such message.
+    :param on_reconnect: type of the message that tells when nothing is missed any more.
+    :param symmetric_encryption_keys: encrypt messages with the first of these keys, read them with any.
+    :param serializer_format: ``"msgpack"``, ``"json"``, or a name given to
+        :func:`~channel_layers.serializers.register_serializer`.
+    :param options: all others of the queue layer: ``expiry``, ``group_expiry``, ``capacity``, ``channel_capacity``,
+        ``overflow``, ``send_timeout``, ``sentinels`` and those that go with it mean the same. ``lease``: seconds that a
+        flush waits for a process that is stopped. ``mailbox_capacity`` and ``random_prefix_length`` change nothing:
+        what a process has not read yet is bounded by the server's ``client-output-buffer-limit pubsub``.
+    :raises InvalidChannelLayerError: naming the option that is unknown or has a bad value.
+    """
+
+    def __init__(
+        self,
+        hosts: Any = None,
+        prefix: str = "asgi",
+        on_disconnect: str | None = None,
+        on_reconnect: str | None = None,
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        serializer_format: str = "msgpack",
+        **options: Any,
+    ) -> None:
+        self._prefix = prefix
+        self._on_disconnect = _require_type("on_disconnect", on_disconnect)
+        self._on_reconnect = _require_type("on_reconnect", on_reconnect)
+        super().__init__(
+            hosts,
+            prefix,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+            serializer_format=serializer_format,
+            **options,
+        )
+
+    def _new_client(self) -> PubSubClient:
+        def message(kind: str | None) -> bytes | None:
+            return None if kind is None else self.serialize({"type": kind})
+
+        return PubSubClient(
+            self._servers,
+            self._terms,
+            self.expiry,
+            self.group_expiry,
+            self._send_timeout,
+            prefix=self._prefix,
+            lost_touch=message(self._on_disconnect),
+            in_touch=message(self._on_reconnect),
+        )
+
+    def _send(self, channel: str, payload: Any) -> Awaitable[None]:
+        client = self._client
+        if not client.is_reading and client.id in channel:
+            return self._send_to_itself(channel, payload)
+        return super()._send(channel, payload)
+
+    async def _send_to_itself(self, channel: str, payload: Any) -> None:
+        """For the first time since the layer was made or closed: it would come before the subscription."""
+        self._client.start_reading()
+        await self._client.shard_of(channel).until_ready()
+        await self._client.send(channel, payload)
+
+    async def _new_channel(self, prefix: str) -> str:
+        client = self._client
+        name = self._admit_channel(new_channel_name(prefix, client.id))
+        shard = client.shard_of(name)
+        if not shard.is_ready:
+            client.start_reading()
+            await shard.until_ready()
+        return name
+
+    async def _discard_channel(self, channel: str) -> None:
+        client, owner = self._client, client_id_of(channel)
+        shard = client.shard_of(channel)
+        if owner is None:
+            await shard.discard_queue(channel)
+            with self._inbox.lock:
+                self._inbox.discard(channel)
+        elif owner == client.id:
+            with self._inbox.lock:
+                for each in client.shards:
+                    each.end_channel(channel)
+        else:
+            client.start_reading()
+            await elsewhere(shard.requests.ask("discard", owner, "", channel))
+
+    # Groups
+
+    async def _group_add(self, group: str, channel: str) -> None:
+        client, owner = self._client, client_id_of(channel)
+        shard = client.shard_of(group)
+        if owner is None:
+            await shard.join_queue(group, channel, self.get_capacity(channel))
+            return
+        if not client.is_reading:
+            client.start_reading()
+        if owner == client.id:
+            await shard.join(group, channel)
+        elif not await elsewhere(shard.requests.ask("join", owner, group, channel)):
+            raise RedisUnavailable(f"nobody is there who has the channel {channel!r}; waited {shard.send_timeout:g} s")
+
+    async def _group_discard(self, group: str, channel: str) -> None:
+        client, owner = self._client, client_id_of(channel)
+        shard = client.shard_of(group)
+        if owner is None:
+            await shard.leave_queue(group, channel)
+        elif owner == client.id:
+            with self._inbox.lock:
+                shard.groups.discard(group, channel)
+        else:
+            client.start_reading()
+            await elsewhere(shard.requests.ask("leave", owner, group, channel))
+
+
+def _require_type(option: str, value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise InvalidChannelLayerError(f"{option} must be the type of a message, such as 'redis.lost', not {value!r}")
+    return value

@@ -1,0 +1,144 @@
+"""Publishing: messages go to the processes that are there, and to nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...exceptions import ChannelFull
+from .. import scripts
+from ..connection import Connection
+from ..outbox import Batch, Outbox, Terms, end, with_payload
+from ..refusals import refused
+from .clock import ServerClock
+from .envelope import HEAD, entry, entry_head
+from .keys import PubSubKeys
+
+_HEADS = 4096
+
+
+class Room(Protocol):
+    """What is known of the channels of this very process, and of no other."""
+
+    def reserve(self, channel: str) -> bool:
+        """Whether a channel has room for one more; then that is on its way."""
+
+    def release(self, channels: list[str]) -> None:
+        """Messages to these did not get there."""
+
+
+class PubSubOutbox(Outbox):
+    """Publishes messages.
+
+    :param own: the id of this client.
+    :param room: whether the channels of this client have room.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        terms: Terms,
+        missed: Callable[[str], None],
+        keys: PubSubKeys,
+        clock: ServerClock,
+        own: str,
+        room: Room,
+        before: Outbox | None = None,
+    ) -> None:
+        super().__init__(connection, terms, missed, before)
+        self._keys = keys
+        self._clock = clock
+        self._own = own
+        self._room = room
+        self.writer = int(self._writer, 16)
+        self._publish_heads: dict[str, bytes] = {}
+
+    def send(self, channel: str, payload: bytes) -> asyncio.Future[None]:
+        """Publish a message to a channel; the future ends when the server has done so.
+
+        :raises ChannelFull: if the channel is one of this process, and full.
+        """
+        client = (self._heads.get(channel) or self._head(channel))[0]
+        if client == self._own and not self._room.reserve(channel):
+            raise ChannelFull(channel, self._terms.capacity_of(channel))
+        return super().send(channel, payload)
+
+    def _message(self, head: bytes, payload: bytes) -> bytes:
+        return entry(head, payload)
+
+    def _ask(self, batch: Batch) -> None:
+        def settle(reply: Any) -> None:
+            if batch.to == self._own and reply != 1:
+                self._room.release(batch.channels)
+            if type(reply) is int:
+                for future in batch.futures:
+                    if not future.done():
+                        future.set_result(None)
+            else:
+                error = refused(self.connection, reply, "PUBLISH")
+                for future in batch.futures:
+                    end(future, error)
+
+        self._publish(self._keys.mailbox(batch.to), b"".join(batch.messages), settle)
+
+    def publish(self, name: str, data: bytes) -> asyncio.Future[int]:
+        """Publish something else; how many processes got it, in the future."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def settle(reply: Any) -> None:
+            if future.done():
+                return
+            if type(reply) is int:
+                future.set_result(reply)
+            else:
+                future.set_exception(refused(self.connection, reply, "PUBLISH"))
+
+        self._publish(name, data, settle)
+        return future
+
+    def _publish(self, name: str, data: bytes, settle: Callable[[Any], None]) -> None:
+        head = self._publish_heads.get(name)
+        if head is None:
+            if len(self._publish_heads) >= _HEADS:
+                self._publish_heads.clear()
+            encoded = name.encode()
+            head = self._publish_heads[name] = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n" % (len(encoded), encoded)
+        self.connection.ask(with_payload(head, self._envelope() + data), settle)
+
+    def _envelope(self) -> bytes:
+        if self._batches:
+            self._emit()  # what was sent before goes out before, and with a lower number
+        if time.monotonic() > self._clock.is_old_at:
+            self._clock.ask(self.connection)
+        self._number += 1
+        return HEAD.pack(self.writer, self._number, self._clock.now_ms())
+
+    def group_send(self, group: str, payload: bytes) -> asyncio.Future[None]:
+        """Publish a message to a group; the future ends when the server has done so."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._send_to_group(group, payload, future)
+        return future
+
+    def _send_to_group(self, group: str, payload: bytes, future: asyncio.Future[None]) -> None:
+        def settle(reply: Any) -> None:
+            if isinstance(reply, list):
+                for name in reply:
+                    self._missed(name.decode())
+                end(future)
+            else:
+                self._refuse(future, reply, scripts.publish, lambda: self._send_to_group(group, payload, future))
+
+        head = self._group_heads.get(group) or self._group_head(group)
+        self.connection.ask(with_payload(head, self._envelope() + payload), settle)
+
+    # Heads
+
+    def _head_to_process(self, channel: str) -> bytes:
+        return entry_head(channel)
+
+    def _new_group_head(self, group: str) -> bytes:
+        name, terms = self._keys.group(group), self._terms
+        args = (name, self._keys.all, group, terms.expiry_ms, terms.policy, HEAD.size)
+        return scripts.publish.head(1, (name,), *args)

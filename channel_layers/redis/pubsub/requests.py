@@ -1,0 +1,100 @@
+"""Asking another process for what only it can do: to let one of its channels join or leave a group, or end.
+
+A request and the answer to it travel as entries without a channel, on the same way as messages and in order with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import TYPE_CHECKING
+
+from ...background import background_loop
+from ..errors import RedisUnavailable
+from .envelope import entry, entry_head
+
+if TYPE_CHECKING:
+    from .shard import PubSubShard
+
+#: Seconds after which a process that is not there is looked for again: it may be about to connect.
+_LOOK_AGAIN = 0.05
+
+_NOBODY = entry_head("")
+
+
+def note(*words: str) -> bytes:
+    """A request or an answer as an entry."""
+    return entry(_NOBODY, "\n".join(words).encode())
+
+
+class Requests:
+    """The requests of one client at one server, and its answers to those of others."""
+
+    def __init__(self, shard: PubSubShard) -> None:
+        self._shard = shard
+        self._numbers = itertools.count(1)
+        # Number of a request -> its answer: an empty text, or why it could not be done. In the background loop.
+        self._pending: dict[str, asyncio.Future[str]] = {}
+
+    async def ask(self, what: str, owner: str, group: str, channel: str) -> bool:
+        """Ask the owner of a channel, and wait for its answer; False if there was no such process to ask.
+
+        In the background loop. It may be asked more than once, as it changes nothing to do the same twice.
+
+        :raises RedisUnavailable: if it does not answer in time, or cannot do it.
+        """
+        shard = self._shard
+        await shard.until_ready()
+        number, answer = str(next(self._numbers)), background_loop().create_future()
+        self._pending[number] = answer
+        request = note(what, group, channel, shard.client, number)
+        end = time.monotonic() + shard.send_timeout
+        try:
+            while True:
+                receivers = await (await shard.pubsub_outbox()).publish(shard.keys.mailbox(owner), request)
+                left = end - time.monotonic()
+                if receivers:
+                    await asyncio.wait({answer}, timeout=max(0.0, left))
+                    break
+                if left <= 0:
+                    return False
+                await asyncio.sleep(min(_LOOK_AGAIN, left))
+        finally:
+            del self._pending[number]
+        if not answer.done():
+            raise RedisUnavailable(f"the process of {channel!r} does not answer; waited {shard.send_timeout:g} s")
+        if answer.result():
+            raise RedisUnavailable(f"the process of {channel!r} could not do it: {answer.result()}")
+        return True
+
+    def take(self, words: list[str]) -> None:
+        """Do what another process asks for, or hear its answer. Under the lock of the inbox, in any thread."""
+        what, *rest = words
+        if what == "answer":
+            number, text = rest
+            background_loop().call_soon_threadsafe(self._end, number, text)
+            return
+        group, channel, client, number = rest
+
+        def answer(error: Exception | None = None) -> None:
+            background_loop().call_soon_threadsafe(self._answer, client, number, str(error or ""))
+
+        if what == "leave":
+            self._shard.groups.discard(group, channel)
+        elif what == "discard":
+            self._shard.end_channel(channel)
+        elif not self._shard.add(group, channel, answer):
+            return
+        answer()
+
+    def _end(self, number: str, text: str) -> None:
+        future = self._pending.get(number)
+        if future is not None and not future.done():
+            future.set_result(text)
+
+    def _answer(self, client: str, number: str, text: str) -> None:
+        outbox = self._shard.outbox_now()
+        if outbox is not None:  # otherwise nobody hears it, and who asked learns that from the clock
+            answered = outbox.publish(self._shard.keys.mailbox(client), note("answer", number, text))
+            answered.add_done_callback(lambda done: done.exception())

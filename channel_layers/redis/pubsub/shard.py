@@ -1,0 +1,323 @@
+"""One server as one client of the Pub/Sub layer sees it: what it is subscribed to there, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+from ...background import background_loop
+from ...statistics import logger
+from .. import scripts
+from ..calls import answer
+from ..connection import Connection
+from ..link import Link
+from ..outbox import Outbox, Terms
+from ..server import Server
+from ..shard import Shard
+from ..unread import GroupMessage, RemoteInbox
+from ..writers import Writers
+from .clock import ServerClock
+from .envelope import HEAD, entries
+from .keys import PubSubKeys
+from .members import LocalGroups
+from .outbox import PubSubOutbox
+from .requests import Requests
+from .subscriber import Message, Subscriber
+from .subscriptions import Confirmation, Confirmed, Subscriptions
+
+#: Seconds between two looks whether the server is still there, and for which it may take to say so.
+_PULSE, _PATIENCE = 4.0, 2.0
+
+
+class Owner(Protocol):
+    """What a shard tells the client it belongs to. All but ``check_home`` under the lock of the inbox."""
+
+    def empty(self) -> None:
+        """The layer was flushed: drop all that is held."""
+
+    def lost_touch(self) -> None:
+        """From now on messages may be missed."""
+
+    def is_in_touch(self) -> None:
+        """From now on nothing is missed any more."""
+
+    def check_home(self) -> None:
+        """A moment to look whether the home still lives; from the background loop."""
+
+
+class PubSubShard(Shard):
+    """A client's part of one server, at which nothing waits."""
+
+    def __init__(
+        self,
+        server: Server,
+        client: str,
+        inbox: RemoteInbox,
+        terms: Terms,
+        send_timeout: float,
+        group_expiry: float | None,
+        owner: Owner,
+        prefix: str,
+    ) -> None:
+        self.owner = owner
+        self.published = PubSubKeys(prefix, server.database)
+        super().__init__(server, client, inbox, replace(terms, keys=self.published), send_timeout, group_expiry)
+        self.clock = ServerClock()
+        self.groups = LocalGroups(group_expiry, lambda group: self.subscriptions.drop(self.keys.group(group)))
+        self.subscriptions = Subscriptions(inbox.lock)
+        self.requests = Requests(self)
+        #: Whether the server has confirmed once that what is sent to this client arrives.
+        self.is_ready = False
+        #: The latest flush that was heard of; None until the server was asked.
+        self.epoch: int | None = None
+        self._mailbox_name = self.keys.mailbox(client).encode()
+        self._everyone_name = self.published.everyone.encode()
+        self._group_prefix = len(self.keys.group(""))
+        self._writers = Writers()
+        # Of this client: the writers, and messages on their way to its own channels.
+        self._own_writers: set[int] = set()
+        self._coming: dict[str, int] = {}
+        self._is_out_of_touch = False
+        self._pulse_task: asyncio.Task[None] | None = None
+        with inbox.lock:
+            self.subscriptions.want(self.keys.mailbox(client))
+            self.subscriptions.want(self.published.everyone)
+
+    def _new_reading_link(self) -> Link:
+        return Link(
+            self.server,
+            _PATIENCE,
+            self._prepare_reading,
+            self._reading_is_up,
+            down=self._reading_is_down,
+            kind=Subscriber,
+        )
+
+    def _new_outbox(self, connection: Connection, before: Outbox | None) -> Outbox:
+        outbox = PubSubOutbox(
+            connection, self.terms, self._missed, self.published, self.clock, self.client, self, before
+        )
+        self._own_writers.add(outbox.writer)
+        return outbox
+
+    # Life: in the background loop
+
+    def start_reading(self, home: asyncio.AbstractEventLoop | None) -> None:
+        """Subscribe, and take what comes from now on."""
+        self.far.start()
+        self.reading.start(home)
+        if self._pulse_task is None:
+            self._pulse_task = background_loop().create_task(self._pulse())
+
+    async def stop(self) -> None:
+        if self._pulse_task is not None:
+            self._pulse_task.cancel()
+            self._pulse_task = None
+        await super().stop()
+
+    async def leave(self) -> None:
+        """Take back all that the server holds of this client: its subscriptions end with the connection."""
+        if self.is_popping:
+            await (await self.far_connection()).answer("UNLINK", self.keys.wake(self.client))
+
+    async def _prepare_near(self, connection: Connection) -> None:
+        await self._ask_time(connection)
+
+    async def _prepare_far(self, connection: Connection) -> None:
+        await self._ask_time(connection)
+
+    async def _ask_time(self, connection: Connection) -> None:
+        told = Confirmation()
+        self.clock.ask(connection, lambda reply: told.settle(reply if isinstance(reply, Exception) else None))
+        await told.came(_PATIENCE)
+
+    async def _prepare_reading(self, connection: Connection) -> None:
+        cast("Subscriber", connection).on_messages = self._deliver
+        await self.subscriptions.renew(connection)
+        epoch = int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
+        with self.inbox.lock:
+            self.notice(epoch)
+
+    def _reading_is_up(self, _: Connection) -> None:
+        with self.inbox.lock:
+            if self._is_out_of_touch:
+                self._is_out_of_touch = False
+                self.owner.is_in_touch()
+
+    def _reading_is_down(self) -> None:
+        with self.inbox.lock:
+            self.subscriptions.lose()
+            self._coming.clear()
+            if not self._is_out_of_touch:
+                self._is_out_of_touch = True
+                self.owner.lost_touch()
+
+    async def _pulse(self) -> None:
+        """Look now and then whether the server is still there: where nothing is sent, nothing else tells."""
+        while True:
+            await asyncio.sleep(_PULSE)
+            try:
+                self.owner.check_home()
+                self.queues.give_all_back()
+                reading, far = self.reading.connection, self.far.connection
+                if reading is not None:
+                    reading.soon(reading.ask, b"*1\r\n$4\r\nPING\r\n", lambda _: None)
+                if far is not None:
+                    self.clock.ask(far)
+            except Exception:
+                logger.exception("Looking after the connections to Redis %s failed; going on", self.server.label)
+
+    # Verbs
+
+    async def pubsub_outbox(self) -> PubSubOutbox:
+        """How to publish from the background loop, waiting for it no longer than a send may take."""
+        return cast("PubSubOutbox", await self.far_outbox())
+
+    def outbox_now(self) -> PubSubOutbox | None:
+        """The same if it is there now."""
+        return cast("PubSubOutbox | None", self._far_outbox)
+
+    async def until_ready(self) -> None:
+        """Wait until what anyone sends to this client arrives; from any loop.
+
+        :raises RedisUnavailable: if that takes longer than a send may.
+        """
+        for name in (self.keys.mailbox(self.client), self.published.everyone):
+            await self._until_live(name)
+        self.is_ready = True
+
+    async def _until_live(self, name: str) -> None:
+        confirmation = Confirmation()
+        with self.inbox.lock:
+            is_live = self.subscriptions.want(name, confirmation.settle)
+        if not is_live:
+            await self._confirmed(confirmation)
+
+    async def _confirmed(self, confirmation: Confirmation) -> None:
+        if not await confirmation.came(self.send_timeout):
+            raise self._waited(self.reading.failure or asyncio.TimeoutError())
+
+    async def join(self, group: str, channel: str) -> None:
+        """Make a channel of this client a member, and return when what anyone sends to the group arrives.
+
+        :raises RedisUnavailable: if that takes longer than a send may; then it is no member.
+        """
+        with self.inbox.lock:
+            if self.keys.group(group) in self.subscriptions and channel in self.groups.members(group):
+                undo = False
+            else:
+                undo = True
+        confirmation = Confirmation()
+        with self.inbox.lock:
+            is_live = self.add(group, channel, confirmation.settle)
+        if is_live:
+            return
+        try:
+            await self._confirmed(confirmation)
+        except BaseException:
+            if undo:
+                with self.inbox.lock:
+                    self.groups.discard(group, channel)
+            raise
+
+    def add(self, group: str, channel: str, confirmed: Confirmed) -> bool:
+        """Add a member; whether the group is subscribed to, otherwise ``confirmed`` is called. Under the lock."""
+        self.groups.add(group, channel)
+        return self.subscriptions.want(self.keys.group(group), confirmed)
+
+    def end_channel(self, channel: str) -> None:
+        """End a channel of this client, and its memberships. Under the lock."""
+        self.groups.discard_channel(channel)
+        self.inbox.discard(channel)
+
+    # Room in the channels of this client
+
+    def reserve(self, channel: str) -> bool:
+        """Whether a channel of this client has room for one more; then that is on its way."""
+        if self.terms.drop_old:
+            return True
+        with self.inbox.lock:
+            coming = self._coming.get(channel, 0)
+            has_room = self.inbox.has_room(channel, coming)
+            if has_room:
+                self._coming[channel] = coming + 1
+        if self.inbox.drops.unwritten:
+            self.inbox.drops.write()
+        return has_room
+
+    def release(self, channels: list[str]) -> None:
+        """Messages to these did not get there."""
+        with self.inbox.lock:
+            for channel in channels:
+                self._came(channel)
+
+    def _came(self, channel: str) -> None:
+        coming = self._coming.get(channel, 0)
+        if coming > 1:
+            self._coming[channel] = coming - 1
+        elif coming:
+            del self._coming[channel]
+
+    # What comes
+
+    def _deliver(self, messages: list[Message]) -> None:
+        inbox = self.inbox
+        lifetime, now_ms = time.monotonic() + inbox.expiry, self.clock.now_ms()
+        with inbox.lock:
+            for _, name, data in messages:
+                try:
+                    writer, number, sent_ms = HEAD.unpack_from(data)
+                    if self._writers.takes(writer, number):
+                        deadline = lifetime - max(0, now_ms - sent_ms) / 1000
+                        if name == self._mailbox_name:
+                            self._deliver_each(data, deadline, writer in self._own_writers)
+                        elif name == self._everyone_name:
+                            self._obey(data[HEAD.size :])
+                        else:
+                            self._deliver_to_group(name, data[HEAD.size :], deadline)
+                except Exception:  # it must not stop all that comes after
+                    logger.exception("A message published under %r could not be delivered", name.decode())
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+
+    def _deliver_each(self, data: bytes, deadline: float, is_own: bool) -> None:
+        deliver, coming = self.inbox.deliver, self._coming
+        for channel, payload in entries(data):
+            if not channel:
+                self.requests.take(payload.decode().split("\n"))
+                continue
+            if is_own and channel in coming:
+                self._came(channel)
+            try:
+                deliver(channel, payload, deadline)
+            except Exception:  # a capacity that a user computes, say
+                logger.exception("A message for %r could not be delivered", channel)
+
+    def _deliver_to_group(self, name: bytes, payload: bytes, deadline: float) -> None:
+        members = self.groups.members(name[self._group_prefix :].decode())
+        if members:
+            self.inbox.deliver_to_each(members, GroupMessage(payload), deadline)
+
+    def _obey(self, command: bytes) -> None:
+        """Somebody flushes the layer."""
+        epoch, client, nonce = command.decode().split("\n")
+        self.notice(int(epoch))
+        background_loop().call_soon_threadsafe(self._acknowledge, client, nonce)
+
+    def notice(self, epoch: int) -> None:
+        """Somebody has flushed the layer that many times. Under the lock."""
+        if self.epoch is not None and epoch > self.epoch:
+            self.owner.empty()
+        self.epoch = max(epoch, self.epoch or 0)
+
+    def _acknowledge(self, client: str, nonce: str) -> None:
+        connection = self.far.connection
+        if connection is not None:
+            key = self.keys.flushed(nonce)
+            connection.ask(scripts.acknowledge.call((key,), self.client, self.terms.lease_ms), _ignored)
+
+
+def _ignored(_: Any) -> None:
+    return None
