@@ -24,18 +24,26 @@ class Groups:
         self._groups_of: dict[str, set[str]] = {}
         # When to look at a group for expired members: one entry for each group, earliest first.
         self._due: OrderedDict[str, float] = OrderedDict()
+        self._next_due = math.inf
 
     def add(self, group: str, channel: str) -> None:
         """Make the channel a member, or renew its membership."""
         now = time.monotonic()
-        self._sweep(now)
+        if now >= self._next_due:
+            self._sweep(now)
+        deadline = now + self.expiry
         members = self._members.get(group)
         if members is None:
             members = self._members[group] = OrderedDict()
-            self._due[group] = now + self.expiry
-        members[channel] = now + self.expiry
+            self._due[group] = deadline
+            self._next_due = min(deadline, self._next_due)
+        members[channel] = deadline
         members.move_to_end(channel)
-        self._groups_of.setdefault(channel, set()).add(group)
+        groups = self._groups_of.get(channel)
+        if groups is None:
+            self._groups_of[channel] = {group}
+        else:
+            groups.add(group)
 
     def discard(self, group: str, channel: str) -> None:
         """End a membership, if there is one."""
@@ -80,8 +88,8 @@ class Groups:
     def _sweep(self, now: float) -> None:
         # Groups that nobody sends to must not keep their members for ever.
         for _ in range(_SWEEP_STEPS):
-            group, due = next(iter(self._due.items()), ("", math.inf))
-            if due > now:
+            group, self._next_due = next(iter(self._due.items()), ("", math.inf))
+            if self._next_due > now:
                 return
             self._expire(group, now)
             if group in self._due:

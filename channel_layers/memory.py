@@ -9,7 +9,7 @@ from .exceptions import ChannelFull
 from .groups import Groups
 from .inbox import Inbox
 from .messages import fresh_copy, is_flat
-from .names import client_id_of, new_channel_name, new_client_id
+from .names import client_id_of, new_client_id
 from .spec import BaseChannelLayer
 from .statistics import Statistics
 
@@ -86,16 +86,17 @@ class InMemoryChannelLayer(BaseChannelLayer):
         return client_id_of(channel) in (None, self._client_id)
 
     async def _new_channel(self, prefix: str) -> str:
-        return self._admit_channel(new_channel_name(prefix, self._client_id))
+        return self._new_name(prefix, self._client_id)
 
     async def _discard_channel(self, channel: str) -> None:
         with self._inbox.lock:
             self._groups.discard_channel(channel)
             self._inbox.discard(channel)
 
-    async def _group_add(self, group: str, channel: str) -> None:
+    def _group_add(self, group: str, channel: str) -> Awaitable[None] | None:
         with self._inbox.lock:
             self._groups.add(group, channel)
+        return None
 
     async def _group_discard(self, group: str, channel: str) -> None:
         with self._inbox.lock:

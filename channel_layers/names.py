@@ -6,6 +6,7 @@ at the most, which makes a channel process-specific. At least 100 characters mus
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
 import secrets
@@ -14,6 +15,10 @@ from typing import Any
 
 #: Names that a layer remembers as valid.
 _NAMES_REMEMBERED = 20_000
+
+#: Random parts of names that are drawn at once.
+_DRAWN_AT_ONCE = 64
+
 _OWNED_NAME = re.compile(r"(?:.*\.)?(cl[0-9a-f]{20})!")
 
 
@@ -27,11 +32,27 @@ def new_channel_name(prefix: str, client_id: str) -> str:
 
     :raises TypeError: for a prefix that leaves too little room for the rest.
     """
-    name = f"{prefix}.{client_id}!{secrets.token_hex(8)}"
+    name = f"{prefix}.{client_id}!{_unguessable()}"
     if len(name) > NameRules.MAX_NAME_LENGTH:
         longest = NameRules.MAX_NAME_LENGTH - (len(name) - len(prefix))
         raise TypeError(f"The prefix of a channel must have at most {longest} characters. Got {prefix!r}.")
     return name
+
+
+# Drawn in advance, since to ask the system for each one costs as much as all the rest of a new name.
+_drawn: list[str] = []
+
+
+def _unguessable() -> str:
+    try:
+        return _drawn.pop()
+    except IndexError:
+        digits = secrets.token_hex(8 * _DRAWN_AT_ONCE)
+        _drawn.extend(digits[at : at + 16] for at in range(16, len(digits), 16))
+        return digits[:16]
+
+
+os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def client_id_of(channel: str) -> str | None:
@@ -118,6 +139,7 @@ class NameRules:
         self._valid_channels: set[str] = set()
         self._own_channels: set[str] = set()
         self._valid_groups: set[str] = set()
+        self._valid_prefixes: set[str] = set()
 
     def _admit_channel(self, channel: Any) -> str:
         if not self.require_valid_channel_name(channel):
@@ -143,8 +165,15 @@ class NameRules:
         return group, channel
 
     def _require_prefix(self, prefix: Any) -> None:
+        if type(prefix) is str and prefix in self._valid_prefixes:
+            return
         if not self.match_type_and_length(prefix) or not self.group_name_regex.match(prefix):
             raise TypeError(f"{self.invalid_name_error.format('The prefix of a channel')} Got {prefix!r}.")
+        _remembered(self._valid_prefixes, prefix)
+
+    def _new_name(self, prefix: str, client_id: str) -> str:
+        """A fresh name under a prefix that has passed; it is valid, and need not be looked at again."""
+        return _remembered(self._valid_channels, new_channel_name(prefix, client_id))
 
     def _may_receive(self, channel: str) -> bool:
         """Whether a channel may be received on here: it is normal, or specific to this process."""

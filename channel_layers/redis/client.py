@@ -40,6 +40,8 @@ class Client(ABC, Generic[AnyShard]):
         send_timeout: float,
     ) -> None:
         self.id = new_client_id()
+        #: Part of the names of this client's channels, and of no others.
+        self.mark = f".{self.id}!"
         self.terms = terms
         self.home = Home(self._moved_in, self._moved_out)
         self.servers = servers

@@ -13,7 +13,7 @@ from ..encryption import make_wire_serializer
 from ..exceptions import InvalidChannelLayerError
 from ..extras import require_extra
 from ..messages import fresh_copy, is_flat
-from ..names import client_id_of, new_channel_name
+from ..names import client_id_of
 from ..spec import BaseChannelLayer, require_seconds
 from ..statistics import Statistics
 from .client import Client, close_soon, elsewhere
@@ -137,6 +137,9 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
             return outbox.send(channel, payload)
         return self._client.send(channel, payload)
 
+    def _claim(self, channel: str) -> Any:
+        return self._inbox.claim_at_once(channel)
+
     def _receive(self, channel: str) -> Coroutine[Any, Any, Any]:
         client = self._client
         if asyncio._get_running_loop() is not client.home.loop:
@@ -156,7 +159,7 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
         return "!" not in channel or client_id_of(channel) == self._client.id
 
     async def _new_channel(self, prefix: str) -> str:
-        return self._admit_channel(new_channel_name(prefix, self._client.id))
+        return self._new_name(prefix, self._client.id)
 
     def _group_send(self, group: str, payload: Any) -> Awaitable[None]:
         outbox = self._client.outbox(group)

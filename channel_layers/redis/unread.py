@@ -48,6 +48,17 @@ class RemoteInbox(Inbox):
         self._unwoken: dict[ChannelQueue, None] = {}
         self._is_waking = False
 
+    def claim_at_once(self, channel: str) -> Any:
+        """Take the oldest message of a channel of this process, or return None. Without the lock."""
+        queue = self._queues.get(channel)
+        if queue is None or not queue.items or queue.prefix is None:
+            return None
+        with self.lock:
+            payload = self.claim(channel)
+        if self.drops.unwritten:
+            self.drops.write()
+        return payload
+
     def deliver(self, channel: str, payload: Any, deadline: float) -> None:
         """Append a message that has arrived, to be dropped at ``deadline`` (monotonic seconds) if it is unread then."""
         queue = self._queues.get(channel) or self._open(channel)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from ...exceptions import InvalidChannelLayerError
-from ...names import client_id_of, new_channel_name
+from ...names import client_id_of
 from ..client import elsewhere
 from ..errors import RedisUnavailable
 from ..layer import RedisLayer
@@ -72,7 +72,7 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
 
     def _send(self, channel: str, payload: Any) -> Awaitable[None]:
         client = self._client
-        if not client.is_reading and client.id in channel:
+        if not client.is_reading and client.mark in channel:
             return self._send_to_itself(channel, payload)
         return super()._send(channel, payload)
 
@@ -84,7 +84,7 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
 
     async def _new_channel(self, prefix: str) -> str:
         client = self._client
-        name = self._admit_channel(new_channel_name(prefix, client.id))
+        name = self._new_name(prefix, client.id)
         shard = client.shard_of(name)
         if not shard.is_ready:
             client.start_reading()
@@ -108,14 +108,23 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
 
     # Groups
 
-    async def _group_add(self, group: str, channel: str) -> None:
+    def _group_add(self, group: str, channel: str) -> Awaitable[None] | None:
+        client = self._client
+        if not client.is_reading or client.mark not in channel:
+            return self._add_elsewhere(group, channel)
+        shard = client.shard_of(group)
+        with self._inbox.lock:
+            if shard.add_at_once(group, channel):
+                return None
+        return shard.join(group, channel)
+
+    async def _add_elsewhere(self, group: str, channel: str) -> None:
         client, owner = self._client, client_id_of(channel)
         shard = client.shard_of(group)
         if owner is None:
             await shard.join_queue(group, channel, self.get_capacity(channel))
             return
-        if not client.is_reading:
-            client.start_reading()
+        client.start_reading()
         if owner == client.id:
             await shard.join(group, channel)
         elif not await elsewhere(shard.requests.ask("join", owner, group, channel)):

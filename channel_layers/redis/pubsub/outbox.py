@@ -32,7 +32,7 @@ class Room(Protocol):
 class PubSubOutbox(Outbox):
     """Publishes messages.
 
-    :param own: the id of this client.
+    :param client: the id of this client.
     :param room: whether the channels of this client have room.
     """
 
@@ -43,14 +43,15 @@ class PubSubOutbox(Outbox):
         missed: Callable[[str], None],
         keys: PubSubKeys,
         clock: ServerClock,
-        own: str,
+        client: str,
         room: Room,
         before: Outbox | None = None,
     ) -> None:
         super().__init__(connection, terms, missed, before)
         self._keys = keys
         self._clock = clock
-        self._own = own
+        self._client = client
+        self._own = f".{client}!"
         self._room = room
         self.writer = int(self._writer, 16)
         self._publish_heads: dict[str, bytes] = {}
@@ -60,8 +61,7 @@ class PubSubOutbox(Outbox):
 
         :raises ChannelFull: if the channel is one of this process, and full.
         """
-        client = (self._heads.get(channel) or self._head(channel))[0]
-        if client == self._own and not self._room.reserve(channel):
+        if self._own in channel and not self._room.reserve(channel):
             raise ChannelFull(channel, self._terms.capacity_of(channel))
         return super().send(channel, payload)
 
@@ -70,7 +70,7 @@ class PubSubOutbox(Outbox):
 
     def _ask(self, batch: Batch) -> None:
         def settle(reply: Any) -> None:
-            if batch.to == self._own and reply != 1:
+            if batch.to == self._client and reply != 1:
                 self._room.release(batch.channels)
             if type(reply) is int:
                 for future in batch.futures:

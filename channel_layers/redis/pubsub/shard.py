@@ -65,7 +65,7 @@ class PubSubShard(Shard):
         self.published = PubSubKeys(prefix, server.database)
         super().__init__(server, client, inbox, replace(terms, keys=self.published), send_timeout, group_expiry)
         self.clock = ServerClock()
-        self.groups = LocalGroups(group_expiry, lambda group: self.subscriptions.drop(self.keys.group(group)))
+        self.groups = LocalGroups(group_expiry, lambda group: self.subscriptions.drop(self._name_of(group)))
         self.subscriptions = Subscriptions(inbox.lock)
         self.requests = Requests(self)
         #: Whether the server has confirmed once that what is sent to this client arrives.
@@ -74,7 +74,7 @@ class PubSubShard(Shard):
         self.epoch: int | None = None
         self._mailbox_name = self.keys.mailbox(client).encode()
         self._everyone_name = self.published.everyone.encode()
-        self._group_prefix = len(self.keys.group(""))
+        self._group_prefix = self.keys.group("")
         self._writers = Writers()
         # Of this client: the writers, and messages on their way to its own channels.
         self._own_writers: set[int] = set()
@@ -204,28 +204,34 @@ class PubSubShard(Shard):
 
         :raises RedisUnavailable: if that takes longer than a send may; then it is no member.
         """
-        with self.inbox.lock:
-            if self.keys.group(group) in self.subscriptions and channel in self.groups.members(group):
-                undo = False
-            else:
-                undo = True
         confirmation = Confirmation()
         with self.inbox.lock:
+            is_new = channel not in self.groups.members(group)
             is_live = self.add(group, channel, confirmation.settle)
         if is_live:
             return
         try:
             await self._confirmed(confirmation)
         except BaseException:
-            if undo:
+            if is_new:
                 with self.inbox.lock:
                     self.groups.discard(group, channel)
             raise
 
+    def add_at_once(self, group: str, channel: str) -> bool:
+        """Add a member, if the group is subscribed to. Under the lock."""
+        is_live = self.subscriptions.is_live(self._name_of(group))
+        if is_live:
+            self.groups.add(group, channel)
+        return is_live
+
     def add(self, group: str, channel: str, confirmed: Confirmed) -> bool:
         """Add a member; whether the group is subscribed to, otherwise ``confirmed`` is called. Under the lock."""
         self.groups.add(group, channel)
-        return self.subscriptions.want(self.keys.group(group), confirmed)
+        return self.subscriptions.want(self._name_of(group), confirmed)
+
+    def _name_of(self, group: str) -> str:
+        return self._group_prefix + group
 
     def end_channel(self, channel: str) -> None:
         """End a channel of this client, and its memberships. Under the lock."""
@@ -296,7 +302,7 @@ class PubSubShard(Shard):
                 logger.exception("A message for %r could not be delivered", channel)
 
     def _deliver_to_group(self, name: bytes, payload: bytes, deadline: float) -> None:
-        members = self.groups.members(name[self._group_prefix :].decode())
+        members = self.groups.members(name[len(self._group_prefix) :].decode())
         if members:
             self.inbox.deliver_to_each(members, GroupMessage(payload), deadline)
 

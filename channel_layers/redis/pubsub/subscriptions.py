@@ -7,11 +7,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ...background import background_loop
 from ..connection import Connection, pack
 from ..refusals import refused
 
 #: Called when the server has confirmed, or with the reason why it does not.
 Confirmed = Callable[["Exception | None"], None]
+
+
+#: Seconds for which a name may be subscribed to that is not wanted any more.
+_LINGER = 0.05
 
 
 class _Name:
@@ -30,7 +35,9 @@ class Subscriptions:
     def __init__(self, lock: Any) -> None:
         self._lock = lock
         self._names: dict[str, _Name] = {}
+        self._unwanted: dict[str, None] = {}
         self._connection: Connection | None = None
+        self._unasked = 0  # commands that its loop is still to ask
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
@@ -38,9 +45,16 @@ class Subscriptions:
     def __len__(self) -> int:
         return len(self._names)
 
+    def is_live(self, name: str) -> bool:
+        """Whether the name is wanted, and the server has confirmed it."""
+        entry = self._names.get(name)
+        return entry is not None and entry.is_live and name not in self._unwanted
+
     def want(self, name: str, confirmed: Confirmed | None = None) -> bool:
         """Be subscribed; whether that is so by now. If not, ``confirmed`` is called when it is, without the lock."""
         entry = self._names.get(name)
+        if name in self._unwanted:
+            del self._unwanted[name]
         if entry is None:
             entry = self._names[name] = _Name()
             self._ask(b"SUBSCRIBE", name, entry)
@@ -49,14 +63,23 @@ class Subscriptions:
         return entry.is_live
 
     def drop(self, name: str) -> None:
-        """Be subscribed no longer."""
-        entry = self._names.pop(name, None)
-        if entry is not None:
-            self._ask(b"UNSUBSCRIBE", name, entry)
+        """Be subscribed no longer, unless the name is wanted again in a moment: as when a page is loaded again."""
+        if name in self._names and name not in self._unwanted:
+            self._unwanted[name] = None
+            if len(self._unwanted) == 1:
+                background = background_loop()
+                background.call_soon_threadsafe(background.call_later, _LINGER, self._drop_unwanted)
+
+    def _drop_unwanted(self) -> None:
+        with self._lock:
+            unwanted, self._unwanted = self._unwanted, {}
+            for name in unwanted:
+                self._ask(b"UNSUBSCRIBE", name, self._names.pop(name))
 
     def lose(self) -> None:
         """The connection has ended: nothing is live until there is another."""
         self._connection = None
+        self._unasked = 0
         for entry in self._names.values():
             entry.is_live = False
 
@@ -92,10 +115,23 @@ class Subscriptions:
         connection = self._connection
         if connection is None:
             return
-        if verb == b"SUBSCRIBE":
-            connection.soon(self._subscribe, connection, name, entry)
+        if not self._unasked and not connection.closed and connection.loop is asyncio._get_running_loop():
+            self._ask_now(connection, verb, name, entry)
         else:
-            connection.soon(connection.ask, pack(verb, name), _ignored)
+            self._unasked += 1
+            connection.soon(self._ask_later, connection, verb, name, entry)
+
+    def _ask_later(self, connection: Connection, verb: bytes, name: str, entry: _Name) -> None:
+        with self._lock:
+            if connection is self._connection:
+                self._unasked -= 1
+        self._ask_now(connection, verb, name, entry)
+
+    def _ask_now(self, connection: Connection, verb: bytes, name: str, entry: _Name) -> None:
+        if verb == b"SUBSCRIBE":
+            self._subscribe(connection, name, entry)
+        else:
+            connection.ask(pack(verb, name), _ignored)
 
     def _subscribe(self, connection: Connection, name: str, entry: _Name, also: Confirmed | None = None) -> None:
         def settle(reply: Any) -> None:
