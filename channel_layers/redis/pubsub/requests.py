@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ...background import background_loop
+from ...background import background_loop, in_background
 from ..errors import RedisUnavailable
 from .envelope import entry, entry_head
 
@@ -78,7 +79,7 @@ class Requests:
         group, channel, client, number = rest
 
         def answer(error: Exception | None = None) -> None:
-            background_loop().call_soon_threadsafe(self._answer, client, number, str(error or ""))
+            in_background(self._answer(client, number, str(error or "")))
 
         if what == "leave":
             self._shard.groups.discard(group, channel)
@@ -93,8 +94,7 @@ class Requests:
         if future is not None and not future.done():
             future.set_result(text)
 
-    def _answer(self, client: str, number: str, text: str) -> None:
-        outbox = self._shard.outbox_now()
-        if outbox is not None:  # otherwise nobody hears it, and who asked learns that from the clock
-            answered = outbox.publish(self._shard.keys.mailbox(client), note("answer", number, text))
-            answered.add_done_callback(lambda done: done.exception())
+    async def _answer(self, client: str, number: str, text: str) -> None:
+        with suppress(RedisUnavailable):  # who asked learns from the clock that there is no answer
+            outbox = await self._shard.pubsub_outbox()
+            await outbox.publish(self._shard.keys.mailbox(client), note("answer", number, text))

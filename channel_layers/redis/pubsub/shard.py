@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
-from ...background import background_loop
+from ...background import background_loop, in_background
 from ...statistics import logger
 from .. import scripts
-from ..calls import answer
+from ..calls import answer, run
 from ..connection import Connection
+from ..errors import RedisUnavailable
 from ..link import Link
 from ..outbox import Outbox, Terms
 from ..server import Server
@@ -138,7 +140,7 @@ class PubSubShard(Shard):
         await self.subscriptions.renew(connection)
         epoch = int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
         with self.inbox.lock:
-            self.notice(epoch)
+            self._notice(epoch)
 
     def _reading_is_up(self, _: Connection) -> None:
         with self.inbox.lock:
@@ -174,10 +176,6 @@ class PubSubShard(Shard):
     async def pubsub_outbox(self) -> PubSubOutbox:
         """How to publish from the background loop, waiting for it no longer than a send may take."""
         return cast("PubSubOutbox", await self.far_outbox())
-
-    def outbox_now(self) -> PubSubOutbox | None:
-        """The same if it is there now."""
-        return cast("PubSubOutbox | None", self._far_outbox)
 
     async def until_ready(self) -> None:
         """Wait until what anyone sends to this client arrives; from any loop.
@@ -308,22 +306,18 @@ class PubSubShard(Shard):
 
     def _obey(self, command: bytes) -> None:
         """Somebody flushes the layer."""
-        epoch, client, nonce = command.decode().split("\n")
-        self.notice(int(epoch))
-        background_loop().call_soon_threadsafe(self._acknowledge, client, nonce)
+        epoch, nonce = command.decode().split("\n")
+        self.owner.empty()
+        self.epoch = max(int(epoch), self.epoch or 0)
+        in_background(self._acknowledge(nonce))
 
-    def notice(self, epoch: int) -> None:
-        """Somebody has flushed the layer that many times. Under the lock."""
+    def _notice(self, epoch: int) -> None:
+        """What the latest flush was: one that was published while nobody listened here is made up for."""
         if self.epoch is not None and epoch > self.epoch:
             self.owner.empty()
         self.epoch = max(epoch, self.epoch or 0)
 
-    def _acknowledge(self, client: str, nonce: str) -> None:
-        connection = self.far.connection
-        if connection is not None:
+    async def _acknowledge(self, nonce: str) -> None:
+        with suppress(RedisUnavailable):  # then who flushes waits for this process no longer than for one that is gone
             key = self.keys.flushed(nonce)
-            connection.ask(scripts.acknowledge.call((key,), self.client, self.terms.lease_ms), _ignored)
-
-
-def _ignored(_: Any) -> None:
-    return None
+            await run(await self.far_connection(), scripts.acknowledge, (key,), self.client, self.terms.lease_ms)

@@ -11,6 +11,7 @@ from ...statistics import logger
 from ..connection import Connection, pack
 from ..keys import Keys
 from ..unread import GroupMessage
+from ..writers import Writers
 from .counted import CountedInbox
 from .membership import START, Memberships, Position, after, as_text, position_of
 
@@ -25,9 +26,6 @@ _UNTRIMMED, _UNTRIMMED_BYTES = 128, 1 << 16
 
 #: Changes of memberships that are remembered.
 _APPLIED = 1000
-
-#: Writers whose last number is remembered.
-_WRITERS = 100_000
 
 _TIME = b"*1\r\n$4\r\nTIME\r\n"
 _WAIT = (b"XREAD", b"COUNT", _BATCH, b"BLOCK", BLOCK, b"STREAMS")
@@ -78,8 +76,8 @@ class Mailbox:
         self._connection: Connection | None = None
         self._is_to_go_on = False  # a batch was delivered, and nothing was asked since
         self._batch: list[Any] = []
-        # The last number of each writer: what came before is a repetition, whatever its position.
-        self._numbers: dict[bytes, int] = {}
+        # Whatever its position: what has a number that has come from its writer before, is a repetition.
+        self._writers = Writers()
         # Channels that were discarded at a position that was not read yet.
         self._discarded: dict[str, Position] = {}
         self._keep_at_most = min(_UNTRIMMED, max(1, bound // 8))
@@ -227,7 +225,7 @@ class Mailbox:
             inbox.drops.write()
 
     def _deliver_all(self, messages: list[Any], control: list[Any], server_ms: int) -> None:
-        deliver, numbers = self._inbox.deliver, self._numbers
+        deliver, takes = self._inbox.deliver, self._writers.takes
         lifetime = time.monotonic() + self._inbox.expiry
         oldest, newest = position_of(messages[0][0])[0], position_of(messages[-1][0])[0]
         deadline = lifetime - max(0, server_ms - oldest) / 1000
@@ -238,7 +236,7 @@ class Mailbox:
             if known is not None and position_of(entry) <= known and to[0] != 33:
                 continue
             count = int(number)
-            if count and numbers.get(writer, 0) >= count:
+            if count and not takes(writer, count):
                 # Read before; or the server came to it late, when its sender had given it up and sent others.
                 if to[0] not in (33, 64) and position_of(entry) > self.position:
                     self._inbox.free(to.decode(), 1)
@@ -246,7 +244,6 @@ class Mailbox:
             if not alike:
                 deadline = lifetime - max(0, server_ms - position_of(entry)[0]) / 1000
             kind = to[0]
-            numbers[writer] = count
             try:
                 if kind == 64:  # "@": a group
                     self._deliver_to_group(to[1:].decode(), payload, position_of(entry), deadline)
@@ -282,9 +279,6 @@ class Mailbox:
         for channel in tuple(self._discarded):
             if self._discarded[channel] <= self.position:
                 del self._discarded[channel]
-        if len(self._numbers) > _WRITERS:
-            for writer in tuple(self._numbers)[: _WRITERS // 2]:
-                del self._numbers[writer]
 
     # Control
 
