@@ -110,7 +110,7 @@ async def send_at_once(layer: RedisChannelLayer, channel: str, count: int) -> No
 
 
 #: Ten thousand take twelve seconds with eight workers.
-MESSAGES = 4_000
+MESSAGES = 10_000
 
 
 @pytest.mark.asyncio
