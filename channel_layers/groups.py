@@ -53,13 +53,17 @@ class Groups:
 
     def discard_channel(self, channel: str) -> None:
         """End all memberships of a channel."""
-        for group in tuple(self._groups_of.get(channel, ())):
+        for group in self.groups_of(channel):
             self.discard(group, channel)
 
     def members(self, group: str) -> Collection[str]:
         """The channels that are members now. Valid until the table changes."""
         self._expire(group, time.monotonic())
         return self._members.get(group, ())
+
+    def groups_of(self, channel: str) -> list[str]:
+        """The groups that a channel is a member of."""
+        return list(self._groups_of.get(channel, ()))
 
     def clear(self) -> None:
         """End all memberships."""

@@ -264,7 +264,7 @@ class PrefixTests(LayerTests):
         prefix = own[: own.index("!") + 1]
         return prefix, f"{prefix}one", f"{prefix}two"
 
-    @layer_test("prefix_receive", "ordered")
+    @layer_test("prefix_receive", "ordered", "ordered_together")
     async def test_a_prefix_receives_in_order_of_arrival(self) -> None:
         """*Channels*: receive("prefix!") takes any message under that prefix, the earliest first."""
         async with self.layers() as (sender, receiver):
@@ -274,7 +274,7 @@ class PrefixTests(LayerTests):
             got = await self.take_many(receiver, prefix, 12, "a prefix receive takes messages of all its channels")
             expect_equal(numbers(got), list(range(12)), "messages under a prefix come in order of arrival")
 
-    @layer_test("prefix_receive", "ordered")
+    @layer_test("prefix_receive", "ordered", "ordered_together")
     async def test_prefix_and_direct_receives_share(self) -> None:
         """*Channels*: what a direct receive took does not come to the prefix again, and the other way round."""
         async with self.layers() as (sender, receiver):

@@ -53,8 +53,8 @@ class Features:
     #: That order holds on normal channels, too, for one reader. (The specification lets a layer deny it.)
     ordered_normal: bool = _claim(True, "messages of a normal channel come in any order")
 
-    #: That order holds also between direct and group messages of one writer.
-    ordered_together: bool = _claim(True, "direct messages and group messages may overtake each other")
+    #: That order holds also between direct and group messages of one writer, and between the channels of a process.
+    ordered_together: bool = _claim(True, "direct and group messages, or messages to several channels, may overtake")
 
     #: ``new_channel(prefix)`` takes the beginning of the name.
     channel_prefix: bool = _claim(True, "new_channel() takes no prefix")

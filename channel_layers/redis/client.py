@@ -16,7 +16,9 @@ from typing import Any, Generic, TypeVar
 from ..background import background_is_running, background_loop, in_background
 from ..names import new_client_id
 from .home import Home
+from .normal import NormalChannels
 from .outbox import Outbox, Terms
+from .ring import Ring
 from .server import Server
 from .shard import Shard
 from .unread import RemoteInbox
@@ -50,7 +52,8 @@ class Client(ABC, Generic[AnyShard]):
         self.send_timeout = send_timeout
         self.is_reading = False
         self.inbox: RemoteInbox = self._new_inbox()
-        self.shards = self._new_shards()
+        self._ring = Ring([server.name for server in servers])
+        self._start_afresh()
         self._closing: asyncio.Task[None] | None = None
         clients.add(self)
 
@@ -63,19 +66,21 @@ class Client(ABC, Generic[AnyShard]):
         """This client's part of a server."""
 
     @abstractmethod
-    def empty(self) -> None:
-        """Drop all that is held. Under the lock of the inbox."""
+    def empty(self, shard: AnyShard) -> None:
+        """A server was flushed: drop all that came over it. Under the lock of the inbox."""
 
     @abstractmethod
     async def flush(self) -> None:
         """Empty the layer for every client. In the background loop."""
 
-    def _new_shards(self) -> list[AnyShard]:
-        return [self._new_shard(server) for server in self.servers]
+    def _start_afresh(self) -> None:
+        self.shards = [self._new_shard(server) for server in self.servers]
+        self._only = self.shards[0] if len(self.shards) == 1 else None
+        self.normal = NormalChannels(self.inbox, [shard.queues for shard in self.shards])
 
     def shard_of(self, name: str) -> AnyShard:
-        """The server on which what concerns a channel or a group is kept."""
-        return self.shards[0]
+        """The server on which what concerns a channel or a group is kept: the one rule by which all verbs go."""
+        return self._only or self.shards[self._ring.find(name)]
 
     # Sending
 
@@ -101,6 +106,13 @@ class Client(ABC, Generic[AnyShard]):
 
     async def _home_outbox(self, shard: AnyShard) -> Outbox | None:
         return await shard.home_outbox() if asyncio.get_running_loop() is self.home.loop else None
+
+    async def discard_queue(self, channel: str) -> None:
+        """Drop what a normal channel holds, on every server, and its memberships. From any loop."""
+        for shard in self.shards:
+            await shard.discard_queue(channel)
+        with self.inbox.lock:
+            self.inbox.discard(channel)
 
     # Receiving
 
@@ -162,9 +174,9 @@ class Client(ABC, Generic[AnyShard]):
 
     async def _close(self) -> None:
         with self.inbox.lock:
-            for shard in self.shards:
-                shard.queues.end()
+            self.normal.end()
             self.inbox.close()
+        self.normal.give_all_back()
         for shard in self.shards:
             await shard.queues.until_all_is_back(self.send_timeout)
             with suppress(Exception):  # a server that is away forgets us by itself
@@ -172,13 +184,9 @@ class Client(ABC, Generic[AnyShard]):
             await shard.stop()
         self.home.forget()
         self.is_reading = False
-        self.shards = self._new_shards()
+        self._start_afresh()
         with self.inbox.lock:
-            self._start_afresh()
             self.inbox.close()  # once more, for receives that began meanwhile: the shards that they asked are gone
-
-    def _start_afresh(self) -> None:
-        """All connections are new. Under the lock of the inbox."""
 
     async def close_connections(self) -> None:
         """Close the connections and nothing else. In the background loop."""

@@ -29,6 +29,7 @@ class Keys:
             )
         self.all = f"{prefix}:{VERSION}:"
         self.epoch = f"{self.all}epoch"
+        self.servers = f"{self.all}servers"
 
     def mailbox(self, client: str) -> str:
         """Stream of what was sent to the channels of a process and to groups with members there, while it lives."""

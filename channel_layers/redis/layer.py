@@ -62,10 +62,6 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
             sentinel_kwargs=sentinel_kwargs,
             connection_kwargs=connection_kwargs,
         )
-        if len(self._servers) > 1:
-            raise InvalidChannelLayerError(
-                f"hosts has {len(self._servers)} entries: this version serves one Redis server"
-            )
         if overflow not in ("drop_new", "drop_old"):
             raise InvalidChannelLayerError(f"overflow must be 'drop_new' or 'drop_old', not {overflow!r}")
         if mailbox_capacity is None:
@@ -78,6 +74,7 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
             lease_ms=max(1, round(require_seconds("lease", lease) * 1000)),
             mailbox_capacity=require_capacity("mailbox_capacity", mailbox_capacity),
             drop_old=overflow == "drop_old",
+            servers="\n".join(sorted(server.name for server in self._servers)),
         )
         self._send_timeout = require_seconds("send_timeout", send_timeout)
         self._start_afresh()
@@ -152,7 +149,7 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
 
     async def _receive_normal(self, channel: str) -> Any:
         self._client.start_popping()
-        with self._client.shard_of(channel).queues.wanting(channel):
+        with self._client.normal.wanting(channel):
             return await self._inbox.take(channel)
 
     def _may_receive(self, channel: str) -> bool:

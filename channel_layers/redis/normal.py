@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,78 @@ from .unread import Popped, RemoteInbox
 BLOCK = 4
 
 _TIME = b"*1\r\n$4\r\nTIME\r\n"
+
+
+class NormalChannels:
+    """Those who wait for messages of normal channels in this process.
+
+    :param queues: where they are taken from, one for each server: every server may hold a part of a channel.
+    """
+
+    def __init__(self, inbox: RemoteInbox, queues: Sequence[Queues]) -> None:
+        self._inbox = inbox
+        self._queues = queues
+        # Channel -> how many wait for a message of it. Guarded by the lock of the inbox.
+        self._wanted: dict[str, int] = {}
+        for each in queues:
+            each.wanted = self._wanted
+
+    @contextmanager
+    def wanting(self, channel: str) -> Iterator[None]:
+        """Somebody waits for a message of this channel meanwhile."""
+        with self._inbox.lock:
+            self._wanted[channel] = self._wanted.get(channel, 0) + 1
+        self._look_again()
+        try:
+            yield
+        except GeneratorExit:
+            # The coroutine was thrown away, perhaps while this very thread holds the lock.
+            background_loop().call_soon_threadsafe(self._no_more, channel)
+            raise
+        except BaseException:
+            self._no_more(channel)
+            raise
+        self._no_more(channel)
+
+    def _no_more(self, channel: str) -> None:
+        with self._inbox.lock:
+            left = self._wanted.pop(channel) - 1
+            if left:
+                self._wanted[channel] = left
+            unwanted = self._take_back(channel, left)
+        _return_each(unwanted)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        for each in self._queues:
+            each.look_again()
+
+    def _take_back(self, channel: str, keep: int = 0) -> list[tuple[Queues, str, list[bytes]]]:
+        """What was popped for a channel and nobody waits for, by where it belongs. Under the lock."""
+        elements: dict[Queues, list[bytes]] = {}
+        for popped in self._inbox.give_away(channel, keep):
+            elements.setdefault(popped.source, []).append(popped.element)
+        for source in elements:
+            source.hold(channel)
+        return [(source, channel, each) for source, each in elements.items()]
+
+    def end(self) -> None:
+        """Ask for nothing any more, and give back what was popped. Under the lock, which is still held afterwards."""
+        for each in self._queues:
+            each.is_ending = True
+        unwanted = [each for channel in self._inbox.popped() for each in self._take_back(channel)]
+        background_loop().call_soon_threadsafe(_return_each, unwanted)
+
+    def give_all_back(self) -> None:
+        """Give back what was popped and not taken."""
+        with self._inbox.lock:
+            unwanted = [each for channel in self._inbox.popped() for each in self._take_back(channel)]
+        _return_each(unwanted)
+
+
+def _return_each(unwanted: list[tuple[Queues, str, list[bytes]]]) -> None:
+    for source, channel, elements in unwanted:
+        source.give_back(channel, elements)
 
 
 class Queues:
@@ -46,77 +118,35 @@ class Queues:
         self._ring = ring
         self._put_back = put_back
         self._connection: Connection | None = None
-        # Channel -> how many wait for a message of it. Guarded by the lock of the inbox.
-        self._wanted: dict[str, int] = {}
+        #: Channel -> how many wait for a message of it, from whatever server.
+        self.wanted: dict[str, int] = {}
+        self.is_ending = False
         # The names the server was asked for, while it has not answered; None while it was not asked.
         self._asked: tuple[str, ...] | None = None
         self._rung = False
-        self._is_ending = False
         # Channels whose messages are on their way back: until they are there, the next one is not the oldest.
         self._returning: dict[str, int] = {}
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nobody waits for a normal channel."""
-        return not self._wanted
+    # Giving back
 
-    # Those who wait
+    def hold(self, channel: str) -> None:
+        """Ask for no message of a channel until :meth:`give_back` has given some back. Under the lock."""
+        self._returning[channel] = self._returning.get(channel, 0) + 1
 
-    @contextmanager
-    def wanting(self, channel: str) -> Iterator[None]:
-        """Somebody waits for a message of this channel meanwhile."""
-        with self._inbox.lock:
-            self._wanted[channel] = self._wanted.get(channel, 0) + 1
-        self._look_again()
-        try:
-            yield
-        except GeneratorExit:
-            # The coroutine was thrown away, perhaps while this very thread holds the lock.
-            background_loop().call_soon_threadsafe(self._no_more, channel)
-            raise
-        except BaseException:
-            self._no_more(channel)
-            raise
-        self._no_more(channel)
+    def give_back(self, channel: str, elements: list[bytes]) -> None:
+        """Put elements back to the front of their list."""
 
-    def _no_more(self, channel: str) -> None:
-        with self._inbox.lock:
-            left = self._wanted.pop(channel) - 1
-            if left:
-                self._wanted[channel] = left
-            elements = self._hold(channel, self._inbox.give_away(channel, left))
-        self._return(channel, elements)
-        self._look_again()
-
-    def _hold(self, channel: str, elements: list[bytes]) -> list[bytes]:
-        """Ask for no message of a channel until these are back. Under the lock."""
-        if elements:
-            self._returning[channel] = self._returning.get(channel, 0) + 1
-        return elements
-
-    def _return(self, channel: str, elements: list[bytes]) -> None:
         def done() -> None:
             with self._inbox.lock:
                 left = self._returning.pop(channel) - 1
                 if left:
                     self._returning[channel] = left
-            self._look_again()
+            self.look_again()
 
-        if elements:
-            self._put_back(channel, elements, done)
-
-    def end(self) -> None:
-        """Ask for nothing any more, and give back what was popped. Under the lock, which is still held afterwards."""
-        self._is_ending = True
-        for channel, elements in self._hold_all():
-            background_loop().call_soon_threadsafe(self._return, channel, elements)
-
-    def _hold_all(self) -> list[tuple[str, list[bytes]]]:
-        return [(name, self._hold(name, self._inbox.give_away(name))) for name in self._inbox.popped()]
+        self._put_back(channel, elements, done)
 
     async def until_all_is_back(self, patience: float) -> None:
         """Wait until the server has nothing to hand out to this process, and has back what it had handed out."""
-        self.give_all_back()
         end = time.monotonic() + patience
         if self._asked is not None:
             self._ring()
@@ -128,21 +158,14 @@ class Queues:
         is_asked = self._asked is not None and connection is not None and not connection.closed
         return is_asked or bool(self._returning)
 
-    def give_all_back(self) -> None:
-        """Give back what was popped and not taken."""
-        with self._inbox.lock:
-            held = self._hold_all()
-        for channel, elements in held:
-            self._return(channel, elements)
-
     # Asking the server
 
     def _names(self) -> list[str]:
         """The channels of which more is waited for than has been popped. Under the lock."""
-        if self._is_ending:
+        if self.is_ending:
             return []
         held, returning = self._inbox.held, self._returning
-        return [name for name, count in self._wanted.items() if count > held(name) and name not in returning]
+        return [name for name, count in self.wanted.items() if count > held(name) and name not in returning]
 
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; in the thread of its loop."""
@@ -151,7 +174,7 @@ class Queues:
             self._asked = None
         self._ask(connection)  # also when it has only moved to another loop
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
         """The names have changed: let the reader ask anew. From any thread."""
         connection = self._connection
         if connection is None or connection.closed:
@@ -180,7 +203,7 @@ class Queues:
             if connection is not self._connection or connection.closed or self._asked is not None or not names:
                 return
             # Rotated, so that a busy channel does not starve the others: the server takes the first that has any.
-            self._wanted[names[0]] = self._wanted.pop(names[0])
+            self.wanted[names[0]] = self.wanted.pop(names[0])
             self._asked = names
             self._rung = False
         keys = [self._keys.queue(name) for name in names]
@@ -225,16 +248,17 @@ class Queues:
         server_ms = int(server_time[0]) * 1000 + int(server_time[1]) // 1000
         lifetime = time.monotonic() + inbox.expiry
         with inbox.lock:
-            if self._is_ending or channel not in self._wanted:
-                unwanted = self._hold(channel, elements)
+            is_unwanted = self.is_ending or channel not in self.wanted
+            if is_unwanted:
+                self.hold(channel)
             else:
-                unwanted = []
                 for element in elements:
                     written, _, payload = element.partition(b":")
                     age = max(0, server_ms - int(written)) / 1000
-                    inbox.deliver_popped(channel, Popped(element, payload), lifetime - age)
-            left = self._wanted.get(channel, 0) - inbox.held(channel)
-        self._return(channel, unwanted)
+                    inbox.deliver_popped(channel, Popped(element, payload, self), lifetime - age)
+            left = self.wanted.get(channel, 0) - inbox.held(channel)
+        if is_unwanted:
+            self.give_back(channel, elements)
         if inbox.drops.unwritten:
             inbox.drops.write()
         return left

@@ -30,6 +30,8 @@ class Terms:
     lease_ms: int
     mailbox_capacity: int
     drop_old: bool
+    #: The names of all servers, sorted, one on a line.
+    servers: str
 
     @property
     def policy(self) -> str:

@@ -42,6 +42,7 @@ def _read(name: str) -> str:
 
 
 acknowledge = Script("acknowledge")
+agree = Script("agree")
 control = Script("control")
 flush_mailbox = Script("flush_mailbox")
 give_back = Script("give_back")

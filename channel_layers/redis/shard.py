@@ -60,6 +60,7 @@ class Shard(ABC):
         self._waiting_for_near: list[asyncio.Future[None]] = []
         self._far_outbox: Outbox | None = None
         self.is_popping = False
+        self._disagrees = ""
         self._is_over = False
 
     @property
@@ -99,6 +100,20 @@ class Shard(ABC):
     async def _prepare_far(self, connection: Connection) -> None:
         """The same for one of the background loop."""
         return
+
+    async def agree(self, connection: Connection) -> None:
+        """Warn if others with this prefix spread their names over other servers: then they miss each other."""
+        ours, ttl = self.terms.servers, 3 * self.terms.lease_ms
+        theirs = (await run(connection, scripts.agree, (self.keys.servers,), ours, ttl) or b"").decode()
+        if theirs and theirs != self._disagrees:
+            logger.warning(
+                "Processes that share Redis at %s and its prefix do not have the same hosts, and so miss each other's "
+                "messages: this one has %s; another has %s",
+                self.server.label,
+                _listed(ours, theirs),
+                _listed(theirs, ours),
+            )
+        self._disagrees = theirs
 
     # Life: in the background loop
 
@@ -262,3 +277,9 @@ class Shard(ABC):
             logger.warning("%d messages taken from %r may be lost: %s", len(elements), channel, error)
         finally:
             done()
+
+
+def _listed(some: str, others: str) -> str:
+    """Those of some servers that are not among the others."""
+    only = [name for name in some.split("\n") if name not in others.split("\n")]
+    return f"{', '.join(only) or 'no host'} besides those that both have"

@@ -15,13 +15,18 @@ _AT_ONCE = 50
 
 
 class Popped:
-    """A message of a normal channel that was taken from the server, for somebody who waited here."""
+    """A message of a normal channel that was taken from a server, for somebody who waited here.
 
-    __slots__ = ("element", "payload")
+    :param element: as it was on the server.
+    :param source: where it goes if nobody takes it.
+    """
 
-    def __init__(self, element: bytes, payload: bytes) -> None:
+    __slots__ = ("element", "payload", "source")
+
+    def __init__(self, element: bytes, payload: bytes, source: Any) -> None:
         self.element = element
         self.payload = payload
+        self.source = source
 
 
 class GroupMessage:
@@ -136,27 +141,37 @@ class RemoteInbox(Inbox):
             self._expire(queue, time.monotonic())
         return len(queue.items) + coming < queue.capacity
 
-    def announce(self, payload: bytes) -> None:
-        """Append a message to every channel that somebody waits at, or that holds unread ones, also if it is full."""
+    def announce(self, payload: bytes, also_to: Collection[str] = ()) -> list[str]:
+        """Append a message to every channel that somebody waits at, or that holds unread ones, also if it is full.
+
+        :param also_to: channels that get it in any case.
+        :returns: those that got it.
+        """
+        for channel in also_to:
+            if channel not in self._queues:
+                self._open(channel)
         now = time.monotonic()
+        reached = []
         for queue in tuple(self._queues.values()):
             self._expire(queue, now)
-            if queue.items or queue.waiters.any():
+            if queue.items or queue.waiters.any() or queue.name in also_to:
                 self._append(queue, payload, now + self.expiry)
+                reached.append(queue.name)
+        return reached
 
     def held(self, channel: str) -> int:
         """How many messages wait here for a channel."""
         queue = self._queues.get(channel)
         return len(queue.items) if queue is not None else 0
 
-    def give_away(self, channel: str, keep: int = 0) -> list[bytes]:
-        """Take back what was popped for a normal channel, but for the oldest ``keep``; as it was, oldest first."""
-        elements: list[bytes] = []
+    def give_away(self, channel: str, keep: int = 0) -> list[Popped]:
+        """Take back what was popped for a normal channel, but for the oldest ``keep``; oldest first."""
+        elements: list[Popped] = []
         while self.held(channel) > keep:
             payload = self._remove_newest(self._queues[channel])
             self.arrived -= 1
             if type(payload) is Popped:
-                elements.insert(0, payload.element)
+                elements.insert(0, payload)
         return elements
 
     def _remove_newest(self, queue: ChannelQueue) -> Any:

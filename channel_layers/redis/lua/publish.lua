@@ -7,7 +7,6 @@
 -- Atomic, so that all members see the messages of a group in one order.
 -- include: now push_member
 
-redis.call('PUBLISH', ARGV[1], ARGV[7])
 local missed, members = {}, redis.call('HGETALL', KEYS[1])
 if #members > 0 then
   local member = {
@@ -21,4 +20,5 @@ if #members > 0 then
     end
   end
 end
+redis.call('PUBLISH', ARGV[1], ARGV[7]) -- last: a server without memory refuses what is before
 return missed

@@ -26,6 +26,7 @@ class PubSubClient(Client[PubSubShard]):
         self._prefix = prefix
         self._lost_touch = lost_touch
         self._in_touch = in_touch
+        self._warned: set[str] = set()
         super().__init__(servers, *args)
 
     def _new_inbox(self) -> RemoteInbox:
@@ -39,22 +40,30 @@ class PubSubClient(Client[PubSubShard]):
     def lost_touch(self) -> None:
         """From now on messages may be missed. Under the lock of the inbox."""
         if self._lost_touch is not None:
-            self.inbox.announce(self._lost_touch)
+            self._warned.update(self.inbox.announce(self._lost_touch))
 
     def is_in_touch(self) -> None:
         """From now on nothing is missed any more. Under the lock of the inbox."""
+        # Also to who is still busy with the warning, and so neither waits nor holds anything.
+        warned, self._warned = self._warned, set()
         if self._in_touch is not None:
-            self.inbox.announce(self._in_touch)
+            self.inbox.announce(self._in_touch, warned)
 
-    def empty(self) -> None:
-        """Drop all that is held. Under the lock of the inbox."""
+    def empty(self, shard: PubSubShard) -> None:
+        """A server was flushed: drop all that came over it, and what else is held. Under the lock of the inbox."""
         self.inbox.clear("flushed")
+        shard.groups.clear()
+
+    def end_channel(self, channel: str) -> None:
+        """End a channel of this client, and its memberships on all servers. Under the lock of the inbox."""
         for shard in self.shards:
-            shard.groups.clear()
+            shard.groups.discard_channel(channel)
+        self.inbox.discard(channel)
 
     async def flush(self) -> None:
         """Empty the layer for every client. In the background loop."""
         for shard in self.shards:
             await flush(shard)
         with self.inbox.lock:
-            self.empty()
+            for shard in self.shards:
+                self.empty(shard)

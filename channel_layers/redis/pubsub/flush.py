@@ -37,4 +37,4 @@ async def flush(shard: PubSubShard) -> None:
                 left = min(left, (await ask("PUBSUB", "NUMSUB", shard.published.everyone))[1])
 
 
-_STAYS = ("epoch", "flushed")
+_STAYS = ("epoch", "servers", "flushed")

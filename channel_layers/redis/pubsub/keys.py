@@ -15,5 +15,6 @@ class PubSubKeys(Keys):
         super().__init__(prefix)
         self.all = f"{self.all}pubsub:{database}:"
         self.epoch = f"{self.all}epoch"
+        self.servers = f"{self.all}servers"
         #: Name to which every process is subscribed.
         self.everyone = f"{self.all}everyone"

@@ -95,13 +95,10 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
         client, owner = self._client, client_id_of(channel)
         shard = client.shard_of(channel)
         if owner is None:
-            await shard.discard_queue(channel)
-            with self._inbox.lock:
-                self._inbox.discard(channel)
+            await client.discard_queue(channel)
         elif owner == client.id:
             with self._inbox.lock:
-                for each in client.shards:
-                    each.end_channel(channel)
+                client.end_channel(channel)
         else:
             client.start_reading()
             await elsewhere(shard.requests.ask("discard", owner, "", channel))

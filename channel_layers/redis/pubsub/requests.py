@@ -45,22 +45,28 @@ class Requests:
 
         :raises RedisUnavailable: if it does not answer in time, or cannot do it.
         """
+        seconds = self._shard.send_timeout
+        asking = asyncio.ensure_future(self._ask(what, owner, group, channel, time.monotonic() + seconds))
+        try:
+            await asyncio.wait({asking}, timeout=seconds + _LOOK_AGAIN)
+        finally:
+            asking.cancel()
+        if not asking.done():
+            raise RedisUnavailable(f"Redis at {self._shard.server.label} is away; waited {seconds:g} s")
+        return asking.result()
+
+    async def _ask(self, what: str, owner: str, group: str, channel: str, end: float) -> bool:
         shard = self._shard
         await shard.until_ready()
         number, answer = str(next(self._numbers)), background_loop().create_future()
         self._pending[number] = answer
         request = note(what, group, channel, shard.client, number)
-        end = time.monotonic() + shard.send_timeout
         try:
-            while True:
-                receivers = await (await shard.pubsub_outbox()).publish(shard.keys.mailbox(owner), request)
-                left = end - time.monotonic()
-                if receivers:
-                    await asyncio.wait({answer}, timeout=max(0.0, left))
-                    break
-                if left <= 0:
+            while not await (await shard.pubsub_outbox()).publish(shard.keys.mailbox(owner), request):
+                if time.monotonic() + _LOOK_AGAIN >= end:
                     return False
-                await asyncio.sleep(min(_LOOK_AGAIN, left))
+                await asyncio.sleep(_LOOK_AGAIN)
+            await asyncio.wait({answer}, timeout=max(0.0, end - time.monotonic()))
         finally:
             del self._pending[number]
         if not answer.done():
@@ -84,7 +90,7 @@ class Requests:
         if what == "leave":
             self._shard.groups.discard(group, channel)
         elif what == "discard":
-            self._shard.end_channel(channel)
+            self._shard.owner.end_channel(channel)
         elif not self._shard.add(group, channel, answer):
             return
         answer()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from ...background import background_loop, in_background
 from ...statistics import logger
@@ -29,24 +29,11 @@ from .requests import Requests
 from .subscriber import Message, Subscriber
 from .subscriptions import Confirmation, Confirmed, Subscriptions
 
+if TYPE_CHECKING:
+    from .client import PubSubClient
+
 #: Seconds between two looks whether the server is still there, and for which it may take to say so.
 _PULSE, _PATIENCE = 4.0, 2.0
-
-
-class Owner(Protocol):
-    """What a shard tells the client it belongs to. All but ``check_home`` under the lock of the inbox."""
-
-    def empty(self) -> None:
-        """The layer was flushed: drop all that is held."""
-
-    def lost_touch(self) -> None:
-        """From now on messages may be missed."""
-
-    def is_in_touch(self) -> None:
-        """From now on nothing is missed any more."""
-
-    def check_home(self) -> None:
-        """A moment to look whether the home still lives; from the background loop."""
 
 
 class PubSubShard(Shard):
@@ -60,7 +47,7 @@ class PubSubShard(Shard):
         terms: Terms,
         send_timeout: float,
         group_expiry: float | None,
-        owner: Owner,
+        owner: PubSubClient,
         prefix: str,
     ) -> None:
         self.owner = owner
@@ -128,6 +115,7 @@ class PubSubShard(Shard):
         await self._ask_time(connection)
 
     async def _prepare_far(self, connection: Connection) -> None:
+        await self.agree(connection)
         await self._ask_time(connection)
 
     async def _ask_time(self, connection: Connection) -> None:
@@ -162,12 +150,15 @@ class PubSubShard(Shard):
             await asyncio.sleep(_PULSE)
             try:
                 self.owner.check_home()
-                self.queues.give_all_back()
+                self.owner.normal.give_all_back()
                 reading, far = self.reading.connection, self.far.connection
                 if reading is not None:
                     reading.soon(reading.ask, b"*1\r\n$4\r\nPING\r\n", lambda _: None)
                 if far is not None:
                     self.clock.ask(far)
+                    await self.agree(far)
+            except RedisUnavailable:
+                continue  # the link is at it
             except Exception:
                 logger.exception("Looking after the connections to Redis %s failed; going on", self.server.label)
 
@@ -230,11 +221,6 @@ class PubSubShard(Shard):
 
     def _name_of(self, group: str) -> str:
         return self._group_prefix + group
-
-    def end_channel(self, channel: str) -> None:
-        """End a channel of this client, and its memberships. Under the lock."""
-        self.groups.discard_channel(channel)
-        self.inbox.discard(channel)
 
     # Room in the channels of this client
 
@@ -307,14 +293,14 @@ class PubSubShard(Shard):
     def _obey(self, command: bytes) -> None:
         """Somebody flushes the layer."""
         epoch, nonce = command.decode().split("\n")
-        self.owner.empty()
+        self.owner.empty(self)
         self.epoch = max(int(epoch), self.epoch or 0)
         in_background(self._acknowledge(nonce))
 
     def _notice(self, epoch: int) -> None:
         """What the latest flush was: one that was published while nobody listened here is made up for."""
         if self.epoch is not None and epoch > self.epoch:
-            self.owner.empty()
+            self.owner.empty(self)
         self.epoch = max(epoch, self.epoch or 0)
 
     async def _acknowledge(self, nonce: str) -> None:

@@ -12,7 +12,6 @@ from ..errors import RedisUnavailable
 from ..server import Server
 from .counted import CountedInbox
 from .flush import flush
-from .places import Places
 from .shard import QueueShard
 
 
@@ -21,13 +20,17 @@ class QueueClient(Client[QueueShard]):
 
     inbox: CountedInbox
 
+    #: Whether what has expired is being looked for.
+    is_sweeping = False
+
     def _new_inbox(self) -> CountedInbox:
-        #: Tells the servers which places are free.
-        self.places = Places(self, self.send_timeout)
-        return CountedInbox(self.expiry, self.terms.capacity_of, self.places.tell_soon, self.terms.drop_old)
+        return CountedInbox(self.expiry, self.terms.capacity_of, self._free, self.terms.drop_old)
 
     def _new_shard(self, server: Server) -> QueueShard:
         return QueueShard(server, self.id, self.inbox, self.terms, self.send_timeout, self.group_expiry, self)
+
+    def _free(self, channel: str, places: int, unread: int, capacity: int) -> None:
+        self.shard_of(channel).places.free(channel, places, unread, capacity)
 
     async def until_applied(self, shard: QueueShard, entry: Any) -> None:
         """Wait until a change of memberships has got through to this client's reader."""
@@ -50,32 +53,37 @@ class QueueClient(Client[QueueShard]):
             text = f"Redis at {shard.server.label} has taken a change, and has not told of it"
             raise RedisUnavailable(f"{text}; waited {self.send_timeout:g} s") from error
 
-    def when_given_back(self, client: str, call: Callable[[], None]) -> bool:
-        """Call back when the client of that id has told its servers what is free; False if it is none of this
-        process.
-        """
+    def when_given_back(self, server: Server, client: str, call: Callable[[], None]) -> bool:
+        """Call back when the client of that id has told a server what is free; False if it is none of this process."""
         for each in tuple(clients):
             if each.id == client and isinstance(each, QueueClient):
-                each.places.when_told(call)
-                return True
+                for shard in each.shards:
+                    if shard.server.name == server.name:
+                        shard.places.when_told(call)
+                        return True
         return False
 
-    def empty(self) -> None:
-        """Drop all that is held. Under the lock of the inbox."""
+    def empty(self, shard: QueueShard) -> None:
+        """Drop all that came over a server that was flushed, and what else is held. Under the lock of the inbox."""
         self.inbox.clear("flushed")
+        shard.places.forget()
+        shard.mailbox.memberships.clear()
+
+    def ended(self, channel: str, heard_by: QueueShard) -> None:
+        """A channel of this client was discarded: what one server says holds for all. Under the lock of the inbox."""
         for shard in self.shards:
-            shard.mailbox.memberships.clear()
+            if shard is not heard_by:
+                shard.forget_members(channel)
 
     async def flush(self) -> None:
         """Empty the layer for every client. In the background loop."""
         for shard in self.shards:
             await flush(shard)
         with self.inbox.lock:
-            self.empty()
+            for shard in self.shards:
+                self.empty(shard)
 
     def _moved_out(self) -> None:
         super()._moved_out()
-        self.places.lose_home()
-
-    def _start_afresh(self) -> None:
-        self.places.start_afresh()
+        for shard in self.shards:
+            shard.places.lose_home()

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 #: What a process holds of its own: emptied with its mailbox, in one step.
 _OF_CLIENTS = ("mailbox", "unread", "control", "early", "wake")
 
-#: What stays: the number of flushes, answers to one that is under way, and all of a Pub/Sub layer with this prefix.
-_STAYS = ("epoch", "flushed", "pubsub")
+#: What stays: the number of flushes, the names of the servers, answers to a flush under way, and all of a Pub/Sub
+#: layer with this prefix.
+_STAYS = ("epoch", "servers", "flushed", "pubsub")
 
 
 async def flush(shard: QueueShard) -> None:

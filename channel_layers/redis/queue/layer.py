@@ -40,7 +40,7 @@ class RedisChannelLayer(RedisLayer[QueueClient]):
         client, owner = self._client, client_id_of(channel)
         shard = client.shard_of(channel)
         if owner is None:
-            await shard.discard_queue(channel)
+            await client.discard_queue(channel)
         elif owner == client.id:
             client.start_reading()
             entry = await shard.change("discard", owner, "", channel)

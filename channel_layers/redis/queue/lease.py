@@ -70,7 +70,8 @@ class Lease:
                 return
             with shard.inbox.lock:
                 self.is_counting = True
-                counts = [word for pair in shard.inbox.count_direct().items() for word in pair]
+                shard.places.forget()
+                counts = [word for pair in shard.inbox.count_direct(self._belongs).items() for word in pair]
                 position = as_text(shard.mailbox.position)
             mailbox, unread, _ = shard.own_keys
             keys = (mailbox, shard.keys.early(shard.client), unread, shard.keys.epoch)
@@ -88,10 +89,13 @@ class Lease:
                     shard.mailbox.start_anew()
                 self._notice(int(epoch))
                 groups = shard.mailbox.memberships.groups()
-                shard.owner.places.tell_soon()
+                shard.places.tell_soon()
             self._list_again(connection, groups)
             if begins_anew:
                 shard.reading.restart()
+
+    def _belongs(self, channel: str) -> bool:
+        return self._shard.owner.shard_of(channel) is self._shard
 
     def _list_again(self, connection: Connection, groups: Collection[str]) -> None:
         shard = self._shard
@@ -101,7 +105,7 @@ class Lease:
 
     def _notice(self, epoch: int) -> None:
         if self.epoch is not None and epoch > self.epoch:
-            self._shard.owner.empty()
+            self._shard.owner.empty(self._shard)
         self.epoch = max(epoch, self.epoch or 0)
 
     async def _renew(self) -> None:
@@ -110,8 +114,10 @@ class Lease:
             await asyncio.sleep(shard.terms.lease_ms / 3000)
             try:
                 shard.owner.check_home()
-                shard.queues.give_all_back()
-                await self._renew_once(await shard.far_connection())
+                shard.owner.normal.give_all_back()
+                connection = await shard.far_connection()
+                await self._renew_once(connection)
+                await shard.agree(connection)
             except LayerUnavailable:
                 continue  # the link is at it
             except Exception:

@@ -47,6 +47,9 @@ class Owner(Protocol):
     def give_back_over(self, connection: Connection) -> None:
         """What is to be given back can go over this connection now."""
 
+    def has_ended(self, channel: str) -> None:
+        """Somebody has discarded a channel of this client. Under the lock of the inbox."""
+
     def has_no_members(self, group: str) -> None:
         """A message came for a group that has no member here, or its last one left. Under the lock of the inbox."""
 
@@ -131,6 +134,12 @@ class Mailbox:
             call()
         else:
             self._when_applied.append((entry, call))
+
+    def forget_members(self, channel: str) -> list[str]:
+        """End the memberships of a channel; returns the groups that have no members any more. Under the lock."""
+        groups = self.memberships.groups_of(channel)
+        self.memberships.discard_channel(channel)
+        return [group for group in groups if not self.memberships.members(group)]
 
     def trim(self) -> tuple[str, str]:
         """The first ids that the server has to keep of mailbox and control entries. Under the lock of the inbox."""
@@ -309,6 +318,7 @@ class Mailbox:
             groups = self.memberships.leave_all(channel, position)
             self._inbox.discard(channel)
             self._discarded[channel] = position
+            self._owner.has_ended(channel)
         for left in groups:
             if not self.memberships.members(left):
                 self._owner.has_no_members(left)

@@ -42,7 +42,7 @@ class Memberships(Groups):
 
     def leave_all(self, channel: str, position: Position) -> list[str]:
         """End all memberships of a channel at this position; returns the groups."""
-        groups = list(self._groups_of.get(channel, ()))
+        groups = self.groups_of(channel)
         for group in groups:
             self.leave(group, channel, position)
         return groups

@@ -1,7 +1,7 @@
-"""Telling the servers which places in channels are free again, and what was read and need not be kept.
+"""Telling a server which places in channels are free again, and what was read and need not be kept.
 
 It is told once in a turn of the loop, where possible with a command that goes out anyhow. While a channel has much
-room, a few places wait for company, up to two milliseconds: nobody could notice but who fills half of it meanwhile.
+room, a few places wait for company, up to two milliseconds: nobody could notice but who fills all the rest meanwhile.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...background import background_loop
@@ -20,8 +19,14 @@ if TYPE_CHECKING:
     from .client import QueueClient
     from .shard import QueueShard
 
-#: Seconds for which places of channels with much room may be free without the servers' knowing.
+#: Seconds for which places of channels with much room may be free without the server's knowing.
 _LATER = 0.002
+
+#: A channel has much room if the server thinks that at most one in so many of its places is taken.
+_MUCH_ROOM = 8
+
+#: Places that keep each other company: so many are told at once.
+_COMPANY = 8
 
 #: Seconds for which messages that were read may stay on the server; and, of the time that they live, how much.
 _TRIM_LATER, _TRIMS = 1.0, 4
@@ -31,26 +36,43 @@ _SWEEPS = 20
 
 
 class Places:
-    """The places that a client has to give back.
+    """The places that a client has to give back to one server.
 
     :param patience: seconds that a reply is waited for before a full channel is looked at again.
     """
 
-    def __init__(self, client: QueueClient, patience: float) -> None:
+    def __init__(self, client: QueueClient, shard: QueueShard, patience: float) -> None:
         self._client = client
+        self._shard = shard
         self._send_timeout = patience
-        self._sweeping = False
-        self._trims_later = False
-        self._waiting_for_places: list[Callable[[], None]] = []
-        self.start_afresh()
-
-    def start_afresh(self) -> None:
-        """There is nothing to tell, since the connections are new. Under the lock of the inbox."""
+        # Channel -> places that have become free and that the server does not know of; and how often one has.
+        self._freed: dict[str, int] = {}
+        self._times_freed = 0
         self._is_due = False  # it will be told in a moment
         self._is_urgent = False  # at the end of this turn
         self._is_later = False  # a timer of the home loop will see to it
-        self._readers_will = 0  # readers that will do it, when those whom they woke have run
+        self._reader_will = 0  # times that the reader will do it, when those whom it woke have run
         self._on_their_way = 0  # commands that tell it and are not answered
+        self._trims_later = False
+        self._waiting: list[Callable[[], None]] = []
+
+    def free(self, channel: str, places: int, unread: int, capacity: int) -> None:
+        """Note places that have become free; negative ones are taken. Under the lock of the inbox.
+
+        :param unread: messages that the channel still holds here, of as many as it can.
+        """
+        freed = self._freed
+        untold = freed[channel] = freed.get(channel, 0) + places
+        self._times_freed += 1
+        if _MUCH_ROOM * (unread + untold) > capacity or self._times_freed >= _COMPANY:
+            self.tell_soon(True)
+        elif self._times_freed == 1:
+            self.tell_soon(False)
+
+    def forget(self) -> None:
+        """The server's counters are made anew. Under the lock of the inbox."""
+        self._freed = {}
+        self._times_freed = 0
 
     def tell_soon(self, is_urgent: bool = True) -> None:
         """Tell the servers what was read and taken: at the end of this turn of the loop, or, if it is not urgent and in
@@ -66,7 +88,7 @@ class Places:
             background_loop().call_soon_threadsafe(self._tell)
         elif is_urgent:
             self._is_urgent = True
-            if not self._readers_will:
+            if not self._reader_will:
                 home.call_soon(self._tell)
         elif not self._is_later:
             self._is_later = True
@@ -77,64 +99,61 @@ class Places:
         self._tell()
 
     def reader_will_tell(self) -> None:
-        """A reader has delivered and will call :meth:`tell_over`. Under the lock of the inbox."""
-        self._readers_will += 1
+        """The reader has delivered and will call :meth:`tell_over`. Under the lock of the inbox."""
+        self._reader_will += 1
 
-    def tell_over(self, shard: QueueShard, connection: Connection) -> None:
+    def tell_over(self, connection: Connection) -> None:
         """Do so now, over a connection that is about to write anyhow."""
-        self._readers_will = max(0, self._readers_will - 1)  # none are left after a new start
+        self._reader_will -= 1
         if self._is_due and self._is_urgent:
-            self._tell({shard: connection})
+            self._tell(connection)
 
-    def _tell(self, over: Mapping[QueueShard, Connection] = MappingProxyType({})) -> None:
+    def _tell(self, over: Connection | None = None) -> None:
         loop = asyncio.get_running_loop()
         at_home = loop is not background_loop()
-        connections = [
-            over.get(shard) or (shard.near if at_home else shard.far).connection for shard in self._client.shards
-        ]
-        connections = [each if each is not None and each.loop is loop else None for each in connections]
-        if at_home and None in connections:
+        connection = over or (self._shard.near if at_home else self._shard.far).connection
+        if connection is not None and connection.loop is not loop:
+            connection = None
+        if at_home and connection is None:
             background_loop().call_soon_threadsafe(self._tell)
             return
-        with self._client.inbox.lock:
+        inbox = self._client.inbox
+        with inbox.lock:
             if not self._is_due:
                 return  # another loop was faster
             self._is_due = self._is_urgent = False
-            if any(shard.lease.is_counting for shard in self._client.shards):
+            if self._shard.lease.is_counting:
                 return  # it is asked for again when the places have been counted
-            freed = self._client.inbox.take_freed()
-            self._on_their_way += len(self._client.shards)
-            if self._client.inbox.holds_any and not self._sweeping:
-                self._sweeping = True
+            freed = self._freed
+            self.forget()
+            self._on_their_way += 1
+            if inbox.holds_any and not self._client.is_sweeping:
+                self._client.is_sweeping = True
                 background_loop().call_soon_threadsafe(self._sweep)
-        for shard, connection in zip(self._client.shards, connections, strict=True):
-            if connection is None:  # the places are counted anew as soon as there is one
-                self._is_told()
-            elif len(self._client.shards) == 1:
-                shard.give_back(connection, freed, self._is_told)
-            else:
-                mine = {channel: places for channel, places in freed.items() if self._client.shard_of(channel) is shard}
-                shard.give_back(connection, mine, self._is_told)
+        if connection is None:  # the places are counted anew as soon as there is one
+            self._is_told()
+        else:
+            self._shard.give_back(connection, freed, self._is_told)
 
     def _is_told(self) -> None:
         with self._client.inbox.lock:
-            self._on_their_way = max(0, self._on_their_way - 1)
-            if self._on_their_way or not self._waiting_for_places:
+            self._on_their_way -= 1
+            if self._on_their_way or not self._waiting:
                 return
-            waiting, self._waiting_for_places = self._waiting_for_places, []
+            waiting, self._waiting = self._waiting, []
         for call in waiting:
             call()
 
     def when_told(self, call: Callable[[], None]) -> None:
-        """Call back when the servers have heard what was free until now; at once if they have already.
+        """Call back when the server has heard what was free until now; at once if it has already.
 
-        A home that blocks delays nobody: what it was to tell the servers is told by the background loop, and a reply
+        A home that blocks delays nobody: what it was to tell the server is told by the background loop, and a reply
         that it does not read is not waited for longer than a send may take.
         """
         with self._client.inbox.lock:
             waits = self._is_due or self._on_their_way > 0
             if waits:
-                self._waiting_for_places.append(call)
+                self._waiting.append(call)
         if not waits:
             call()
         elif asyncio._get_running_loop() is self._client.home.loop:
@@ -146,16 +165,16 @@ class Places:
 
     def _wait_no_longer(self, call: Callable[[], None]) -> None:
         with self._client.inbox.lock:
-            if call not in self._waiting_for_places:
+            if call not in self._waiting:
                 return
-            self._waiting_for_places.remove(call)
+            self._waiting.remove(call)
         call()
 
     def _sweep(self) -> None:
         """Drop what has expired, as long as anything is unread: it must not keep its place."""
         with self._client.inbox.lock:
             left = self._client.inbox.next_deadline() - time.monotonic()
-            self._sweeping = left < math.inf
+            self._client.is_sweeping = left < math.inf
         if self._client.inbox.drops.unwritten:
             self._client.inbox.drops.write()
         if left < math.inf:

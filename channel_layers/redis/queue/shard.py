@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 from .. import scripts
 from ..calls import answer, ignored, tell
@@ -22,27 +23,13 @@ from .membership import Position, as_text, position_of
 from .outbox import QueueOutbox
 from .places import Places
 
+if TYPE_CHECKING:
+    from .client import QueueClient
+
 #: Control entries that another process may leave unread.
 _CONTROL_BOUND = 10_000
 
 _NO_BOUND = 1 << 60
-
-
-class Owner(Protocol):
-    """What a shard tells the client it belongs to. All but ``check_home`` under the lock of the inbox."""
-
-    @property
-    def places(self) -> Places:
-        """Tells the servers which places are free."""
-
-    def when_given_back(self, client: str, call: Callable[[], None]) -> bool:
-        """Call back when a client of this process has told its servers what is free. Without the lock."""
-
-    def empty(self) -> None:
-        """The layer was flushed: drop all that is held."""
-
-    def check_home(self) -> None:
-        """A moment to look whether the home still lives; from the background loop."""
 
 
 class QueueShard(Shard):
@@ -58,11 +45,13 @@ class QueueShard(Shard):
         terms: Terms,
         send_timeout: float,
         group_expiry: float | None,
-        owner: Owner,
+        owner: QueueClient,
     ) -> None:
         self.mailbox = Mailbox(terms.keys, client, inbox, group_expiry, terms.mailbox_capacity, self)
         super().__init__(server, client, inbox, terms, send_timeout, group_expiry)
         self.owner = owner
+        #: Tells the server which places are free.
+        self.places = Places(owner, self, send_timeout)
         self.own_keys = (self.keys.mailbox(client), self.keys.unread(client), self.keys.control(client))
         # Subscribed to a name of its own, so that others can see whether this process is there.
         self.presence = Link(server, send_timeout, self._prepare_presence)
@@ -78,7 +67,9 @@ class QueueShard(Shard):
         return Link(self.server, mailbox.BLOCK / 1000 + GRACE, self._prepare_reading, self.mailbox.read)
 
     def _new_outbox(self, connection: Connection, before: Outbox | None) -> Outbox:
-        return QueueOutbox(connection, self.terms, self._missed, self.owner.when_given_back, before)
+        return QueueOutbox(
+            connection, self.terms, self._missed, partial(self.owner.when_given_back, self.server), before
+        )
 
     def start_reading(self, home: asyncio.AbstractEventLoop | None) -> None:
         """Register, and read the mailbox from now on."""
@@ -142,6 +133,7 @@ class QueueShard(Shard):
         self._was_near = True
 
     async def _prepare_far(self, connection: Connection) -> None:
+        await self.agree(connection)
         await self.lease.register(connection)
 
     async def _prepare_reading(self, _: Connection) -> None:
@@ -153,16 +145,24 @@ class QueueShard(Shard):
     # What the readers ask for
 
     def has_read_some(self) -> None:
-        self.owner.places.trim_later()
+        self.places.trim_later()
 
     def has_read(self) -> None:
-        self.owner.places.tell_soon()
+        self.places.tell_soon()
 
     def will_give_back(self) -> None:
-        self.owner.places.reader_will_tell()
+        self.places.reader_will_tell()
 
     def give_back_over(self, connection: Connection) -> None:
-        self.owner.places.tell_over(self, connection)
+        self.places.tell_over(connection)
+
+    def has_ended(self, channel: str) -> None:
+        self.owner.ended(channel, self)
+
+    def forget_members(self, channel: str) -> None:
+        """End the memberships of a channel of this client here. Under the lock of the inbox."""
+        for group in self.mailbox.forget_members(channel):
+            self.has_no_members(group)
 
     def has_no_members(self, group: str) -> None:
         position = as_text(self.mailbox.control_position)
@@ -172,7 +172,7 @@ class QueueShard(Shard):
         if is_new := epoch > self._flushed:
             self._flushed = epoch
             self.lease.epoch = max(epoch, self.lease.epoch or 0)
-            self.owner.empty()
+            self.owner.empty(self)
         for flushed in acknowledge_to.split():
             self.tell(scripts.acknowledge, (flushed,), self.client, self.terms.lease_ms)
         self.has_read()  # so that the command goes, and nobody else repeats it
