@@ -13,7 +13,7 @@ from .base import LayerTests, layer_test
 from .cancellation import receive_for
 from .expect import expect
 
-_KILOBYTES = 16
+_KILOBYTES = 32
 _COUNT = 200
 
 
