@@ -12,6 +12,7 @@ from ...statistics import logger
 from .. import scripts
 from ..calls import answer
 from ..connection import Connection
+from ..errors import RedisUnavailable
 from ..link import Link
 from ..outbox import Outbox, Terms
 from ..server import Server
@@ -136,7 +137,13 @@ class PubSubShard(Shard):
     async def _prepare_reading(self, connection: Connection) -> None:
         cast("Subscriber", connection).on_messages = self._deliver
         await self.subscriptions.renew(connection)
-        epoch = int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
+        try:
+            epoch = int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
+            if connection.closed:
+                raise RedisUnavailable(f"the connection to {connection.server} was lost again")
+        except Exception:  # all was subscribed to, and who waited for that was told so
+            self._reading_is_down()
+            raise
         with self.inbox.lock:
             self.notice(epoch)
 

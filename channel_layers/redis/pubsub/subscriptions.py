@@ -44,9 +44,11 @@ class Subscriptions:
         if entry is None:
             entry = self._names[name] = _Name()
             self._ask(b"SUBSCRIBE", name, entry)
-        if not entry.is_live and confirmed is not None:
+        # A connection may have ended that nobody has told of yet.
+        is_live = entry.is_live and self._connection is not None and not self._connection.closed
+        if not is_live and confirmed is not None:
             entry.waiting.append(confirmed)
-        return entry.is_live
+        return is_live
 
     def drop(self, name: str) -> None:
         """Be subscribed no longer."""
