@@ -85,7 +85,7 @@ class TestServerGoesAway:
             own_redis_server.pause()
             at_the_end = traffic.unread()
             links = [layer._client.shards[0].reading for layer in (traffic.first, traffic.second)]
-            await until(lambda: not any(link.connection for link in links), "both receivers give it up")
+            await until(lambda: all(link.failure for link in links), "both receivers give it up")
             await traffic.is_refused()
             own_redis_server.resume()
             await traffic.until_subscribed(lambda: own_redis_server, before)
@@ -112,7 +112,7 @@ class TestServerGoesAway:
             proxy.black_hole()
             at_the_end = traffic.unread()
             links = [layer._client.shards[0].reading for layer in (traffic.first, traffic.second)]
-            await until(lambda: not any(link.connection for link in links), "both notice")
+            await until(lambda: all(link.failure for link in links), "both notice")
             proxy.heal()
             await traffic.until_subscribed(lambda: own_redis_server, before)
             away = traffic.since(at_the_end)
@@ -298,7 +298,7 @@ class TestVerbsWhileTheServerIsAway:
         await layer.group_add("room", kept)
         with site.nobody_comes_back():
             own_redis_server.kill_clients("pubsub")
-            await until(lambda: layer._client.shards[0].reading.connection is None, "it notices")
+            await until(lambda: layer._client.shards[0].reading.failure, "it notices")
             for group in ("room", "other"):
                 with pytest.raises(LayerUnavailable):
                     await soon(layer.group_add(group, channel))
