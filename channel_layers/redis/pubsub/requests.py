@@ -17,8 +17,9 @@ from .envelope import entry, entry_head
 if TYPE_CHECKING:
     from .shard import PubSubShard
 
-#: Seconds after which a process that is not there is looked for again: it may be about to connect.
-_LOOK_AGAIN = 0.05
+#: Seconds after which a process that is not there, or has not answered, is asked again: it may be about to connect, or
+#: have lost its connection with the request, or with the answer. Doubled each time that it is there.
+_ASK_AGAIN = 0.05
 
 _NOBODY = entry_head("")
 
@@ -49,17 +50,20 @@ class Requests:
         number, answer = str(next(self._numbers)), background_loop().create_future()
         self._pending[number] = answer
         request = note(what, group, channel, shard.client, number)
-        end = time.monotonic() + shard.send_timeout
+        end, pause = time.monotonic() + shard.send_timeout, _ASK_AGAIN
         try:
             while True:
                 receivers = await (await shard.pubsub_outbox()).publish(shard.keys.mailbox(owner), request)
                 left = end - time.monotonic()
-                if receivers:
-                    await asyncio.wait({answer}, timeout=max(0.0, left))
+                await asyncio.wait({answer}, timeout=max(0.0, min(pause, left)))
+                if answer.done():
                     break
-                if left <= 0:
+                if left <= pause:
+                    if receivers:
+                        break
                     return False
-                await asyncio.sleep(min(_LOOK_AGAIN, left))
+                if receivers:
+                    pause *= 2
         finally:
             del self._pending[number]
         if not answer.done():
