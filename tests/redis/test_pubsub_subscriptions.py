@@ -95,8 +95,9 @@ class TestHowMany:
                 await layer.group_add("room", first)
                 shard = layer._client.shards[0]
                 shard._pulse_task.cancel()  # it asks now and then whether the server is there
-                await until(lambda: shard.reading.connection, "it is at work")
-                await layer.group_send("nobody", {})
+                for _ in range(20):
+                    await layer.group_send("nobody", {})
+                await until(lambda: shard.reading.connection and shard.near.connection, "it is at home")
                 await self._until_quiet(proxy)
                 before = proxy.bytes_to_target, proxy.bytes_to_client
                 channels = [await layer.new_channel() for _ in range(100)]
