@@ -151,6 +151,8 @@ class PubSubShard(Shard):
         with self.inbox.lock:
             if self._is_out_of_touch:
                 self._is_out_of_touch = False
+                # The server may have counted the connection that was lost among those that got a message.
+                self._coming.clear()
                 self.owner.is_in_touch()
 
     def _reading_is_down(self) -> None:
