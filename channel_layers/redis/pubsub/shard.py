@@ -132,7 +132,8 @@ class PubSubShard(Shard):
     async def _ask_time(self, connection: Connection) -> None:
         told = Confirmation()
         self.clock.ask(connection, lambda reply: told.settle(reply if isinstance(reply, Exception) else None))
-        await told.came(_PATIENCE)
+        if not await told.came(_PATIENCE):  # ages that were made up would expire messages
+            raise RedisUnavailable(f"Redis at {connection.server} does not tell the time")
 
     async def _prepare_reading(self, connection: Connection) -> None:
         cast("Subscriber", connection).on_messages = self._deliver
