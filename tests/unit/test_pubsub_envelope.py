@@ -94,7 +94,7 @@ class TestWriters:
 #: A question to the server: how far its clock is from this machine's, when it was asked, after how long it looked at
 #: its clock, and how long the answer took.
 QUESTIONS = st.lists(st.tuples(st.floats(0, 1_000), st.floats(0, 0.5), st.floats(0, 0.5)), min_size=1, max_size=20).map(
-    lambda questions: sorted(questions)
+    sorted
 )
 
 
