@@ -248,7 +248,7 @@ class SubscriptionsMachine(RuleBasedStateMachine):
 
 
 TestSubscriptionsMachine = SubscriptionsMachine.TestCase
-TestSubscriptionsMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSubscriptionsMachine.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 
 @pytest.fixture
@@ -299,6 +299,23 @@ class TestRenew:
         client.run(renewing)
         assert told == [None]
         server.end()
+
+    def test_what_was_live_is_not_when_the_connection_has_ended(self, client: Client) -> None:
+        """Though nobody has told of that yet."""
+        told: list[Exception | None] = []
+        client.subscriptions.want("a")
+        server = client.connect()
+        renewing = renew(client)
+        server.serve()
+        client.run(renewing)
+        server.end()
+        client.turn()
+        assert not client.subscriptions.want("a", told.append)
+        server = client.connect()
+        renewing = renew(client)
+        server.serve()
+        client.run(renewing)
+        assert told == [None]
 
     def test_ends_when_the_connection_does(self, client: Client) -> None:
         client.subscriptions.want("a")
