@@ -234,11 +234,10 @@ class SubscriptionsMachine(RuleBasedStateMachine):
         self.connect()
         server = self.client.server
         assert server is not None
+        self.client.turn()
         while server.serve():
             self.client.turn()
-        self.client.turn()
-        if not server.serve():
-            self._settle_renewing()
+        self._settle_renewing()
         assert server.subscribed == self.wanted
         for waiting in self.waiting:
             assert waiting.times == 1 or waiting.is_given_up
