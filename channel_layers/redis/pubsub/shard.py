@@ -45,7 +45,7 @@ class Owner(Protocol):
         """From now on nothing is missed any more."""
 
     def check_home(self) -> None:
-        """A moment to look whether the home still lives; from the background loop."""
+        """A moment to look whether the home still lives."""
 
 
 class PubSubShard(Shard):
@@ -148,7 +148,8 @@ class PubSubShard(Shard):
         with self.inbox.lock:
             self.notice(epoch)
 
-    def _reading_is_up(self, _: Connection) -> None:
+    def _reading_is_up(self, connection: Connection) -> None:
+        self.subscriptions.ask_now(connection)
         with self.inbox.lock:
             if self._is_out_of_touch:
                 self._is_out_of_touch = False
@@ -206,6 +207,7 @@ class PubSubShard(Shard):
             await self._confirmed(confirmation)
 
     async def _confirmed(self, confirmation: Confirmation) -> None:
+        self.owner.check_home()  # one that has ended hears no answer
         if not await confirmation.came(self.send_timeout):
             raise self._waited(self.reading.failure or asyncio.TimeoutError())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -24,13 +25,15 @@ class _Name:
 
 class Subscriptions:
     """What is wanted, and what the server has confirmed. Whoever calls a method holds the lock of the inbox, but for
-    :meth:`renew`.
+    :meth:`renew` and :meth:`ask_now`.
     """
 
     def __init__(self, lock: Any) -> None:
         self._lock = lock
         self._names: dict[str, _Name] = {}
         self._connection: Connection | None = None
+        # What the connection is to be asked, oldest first.
+        self._unasked: deque[tuple[bytes, str, _Name]] = deque()
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
@@ -59,6 +62,7 @@ class Subscriptions:
     def lose(self) -> None:
         """The connection has ended: nothing is live until there is another."""
         self._connection = None
+        self._unasked.clear()
         for entry in self._names.values():
             entry.is_live = False
 
@@ -92,12 +96,21 @@ class Subscriptions:
     def _ask(self, verb: bytes, name: str, entry: _Name) -> None:
         # In the order of the calls, from whatever thread: the last one for a name is what holds.
         connection = self._connection
-        if connection is None:
-            return
-        if verb == b"SUBSCRIBE":
-            connection.soon(self._subscribe, connection, name, entry)
-        else:
-            connection.soon(connection.ask, pack(verb, name), _ignored)
+        if connection is not None:
+            self._unasked.append((verb, name, entry))
+            connection.soon(self.ask_now, connection)
+
+    def ask_now(self, connection: Connection) -> None:
+        """Ask for what was wanted and dropped. Without the lock, in the thread of the connection's loop, also when it
+        has moved there: a loop that had ended was told before, and did nothing.
+        """
+        while connection is self._connection and self._unasked:
+            with suppress(IndexError):  # it was lost at this moment
+                verb, name, entry = self._unasked.popleft()
+                if verb == b"SUBSCRIBE":
+                    self._subscribe(connection, name, entry)
+                else:
+                    connection.ask(pack(verb, name), _ignored)
 
     def _subscribe(self, connection: Connection, name: str, entry: _Name, also: Confirmed | None = None) -> None:
         def settle(reply: Any) -> None:
