@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
-from ...background import background_loop
+from ...background import background_loop, in_background
 from ...statistics import logger
 from .. import scripts
 from ..calls import answer
@@ -314,9 +315,11 @@ class PubSubShard(Shard):
 
     def _obey(self, command: bytes) -> None:
         """Somebody flushes the layer."""
-        epoch, client, nonce = command.decode().split("\n")
+        epoch, _, nonce = command.decode().split("\n")
+        if self.epoch is None:  # the server was not asked yet, but something may have come already
+            self.epoch = int(epoch) - 1
         self.notice(int(epoch))
-        background_loop().call_soon_threadsafe(self._acknowledge, client, nonce)
+        in_background(self._acknowledge(nonce))
 
     def notice(self, epoch: int) -> None:
         """Somebody has flushed the layer that many times. Under the lock."""
@@ -324,11 +327,11 @@ class PubSubShard(Shard):
             self.owner.empty()
         self.epoch = max(epoch, self.epoch or 0)
 
-    def _acknowledge(self, client: str, nonce: str) -> None:
-        connection = self.far.connection
-        if connection is not None:
-            key = self.keys.flushed(nonce)
-            connection.ask(scripts.acknowledge.call((key,), self.client, self.terms.lease_ms), _ignored)
+    async def _acknowledge(self, nonce: str) -> None:
+        lease = self.terms.lease_ms
+        with suppress(asyncio.TimeoutError):  # who flushes waits no longer
+            connection = await self.far.ready(lease / 1000)
+            connection.ask(scripts.acknowledge.call((self.keys.flushed(nonce),), self.client, lease), _ignored)
 
 
 def _ignored(_: Any) -> None:
