@@ -14,6 +14,7 @@ from numbered import soon, until
 from proxy import TcpProxy
 from pubsub_sites import PubSubSite, take
 from redis_servers import RedisServer
+from sites import talk
 
 from channel_layers import LayerUnavailable
 from channel_layers.conformance.running import Child
@@ -192,6 +193,26 @@ class TestOfWhatIsElsewhere:
         await asyncio.gather(*(join_and_send(first) for first in range(25)))
         assert await received(member, channel, 500) == list(range(500))
         assert len([name for name in site.subscribed() if name.startswith("group:room")]) == 500
+
+    async def test_group_add_waits_for_the_server_of_the_other(
+        self, site: PubSubSite, sender: RedisPubSubChannelLayer
+    ) -> None:
+        """Not only for the other to have heard of it."""
+        member = site.layer()
+        channel = await member.new_channel()
+        await talk(member, channel, 20)
+        reading = member._client.shards[0].reading
+        await until(lambda: reading.connection and reading.connection.loop is asyncio.get_running_loop(), "at home")
+        assert reading.connection is not None
+        reading.connection.hold()  # the server is not asked yet
+        adding = asyncio.create_task(sender.group_add("room", channel))
+        for n in range(20):
+            await sender.group_discard(f"other{n}", channel)  # is answered
+        assert not adding.done()
+        assert site.subscribers("group:room") == 0
+        reading.connection.release()
+        await soon(adding)
+        assert site.subscribers("group:room") == 1
 
     async def test_group_discard(
         self, site: PubSubSite, member: RedisPubSubChannelLayer, sender: RedisPubSubChannelLayer

@@ -19,8 +19,10 @@ from numbered import soon, until
 from proxy import TcpProxy
 from pubsub_sites import PubSubSite, PubSubTraffic, subscriber_ids, take
 from redis_servers import FAILOVER_DEADLINE, RedisServer, SentinelTopology
+from sites import talk
 
 from channel_layers import LayerUnavailable
+from channel_layers.redis import RedisPubSubChannelLayer
 from channel_layers.redis.pubsub import shard as shard_module
 
 LIVE = ("direct", "group")
@@ -220,6 +222,39 @@ class TestConnectionsEnd:
         check_lost(lost, away)
         assert len(lost["normal"]) <= rounds + 1
 
+    @pytest.mark.parametrize("verb", ["send", "group_send"])
+    @pytest.mark.parametrize("is_at_home", [False, True])
+    async def test_what_the_server_gets_late_is_not_taken(
+        self, own_redis_server: RedisServer, proxy: TcpProxy, verb: str, is_at_home: bool
+    ) -> None:
+        """It was on its way over a connection that was given up; what was sent after it has come before."""
+        site = PubSubSite(own_redis_server)
+        receiver = site.layer()
+        channel = await receiver.new_channel()
+        await receiver.group_add("room", channel)
+        async with RedisPubSubChannelLayer([proxy.address], prefix=site.prefix, send_timeout=0.3) as sender:
+
+            async def send(n: int) -> None:
+                await (sender.send(channel, {"n": n}) if verb == "send" else sender.group_send("room", {"n": n}))
+
+            await send(0)
+            assert await take(receiver, channel) == {"n": 0}
+            if is_at_home:
+                await talk(sender, "jobs", 20)
+                await until(lambda: sender._client.shards[0].near.connection, "the loop becomes the home")
+            before, proxy.delay = _published(own_redis_server), 1.0
+            with pytest.raises(LayerUnavailable):
+                await soon(send(1))
+            assert proxy.bytes_under_way
+            proxy.delay = 0.0
+            await soon(until_accepted(lambda: send(2)))
+            assert await take(receiver, channel) == {"n": 2}
+            await until(lambda: not proxy.bytes_under_way, "what was held back gets there")
+            await until(lambda: _published(own_redis_server) >= before + 2, "it is carried out")
+            await soon(send(3))
+            assert await take(receiver, channel) == {"n": 3}
+        await receiver.close()
+
     async def test_while_channels_join_and_leave(self, own_redis_server: RedisServer) -> None:
         """What was true before the last end of a connection is true after it: of a hundred groups, every second one."""
         async with PubSubTraffic(own_redis_server.address) as traffic:
@@ -235,7 +270,9 @@ class TestConnectionsEnd:
                     await layer.group_discard("joined", channel)
             killing.cancel()
             await asyncio.gather(killing, return_exceptions=True)
-            await traffic.until_subscribed(lambda: own_redis_server)
+            before = subscriber_ids(own_redis_server)
+            own_redis_server.kill_clients()
+            await traffic.until_subscribed(lambda: own_redis_server, before)
             site = own_redis_server.client()
             names = [traffic.keys.group(f"group{number}") for number in range(100)]
             expected = [1, 0] * 50
@@ -339,6 +376,11 @@ class TestFailover:
             away = traffic.since(before)
             lost = await traffic.lost(may_be_repeated=away["normal"])
         check_lost(lost, away)
+
+
+def _published(server: RedisServer) -> int:
+    """How often something was."""
+    return int(server.client().info("commandstats")["cmdstat_publish"]["calls"])
 
 
 def _host(topology: SentinelTopology) -> dict[str, object]:
