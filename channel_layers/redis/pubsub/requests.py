@@ -82,6 +82,9 @@ class Requests:
         group, channel, client, number = rest
 
         def answer(error: Exception | None = None) -> None:
+            if error is not None:  # of a join: the server does not let us listen there
+                with self._shard.inbox.lock:
+                    self._shard.groups.discard(group, channel)
             background_loop().call_soon_threadsafe(self._answer, client, number, str(error or ""))
 
         if what == "leave":
