@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 
 from ...groups import Groups
+
+#: How often one call looks at some groups that are due: whoever calls it holds a lock that others wait for.
+_SWEEPS = 250
 
 
 class LocalGroups(Groups):
@@ -21,6 +25,12 @@ class LocalGroups(Groups):
     def groups(self) -> Collection[str]:
         """The groups that have members."""
         return tuple(self._members)
+
+    def sweep(self) -> None:
+        """End memberships that have expired, of groups to which nothing is sent and that nobody joins."""
+        now = time.monotonic()
+        for _ in range(_SWEEPS):
+            self._sweep(now)
 
     def clear(self) -> None:
         groups = self.groups()

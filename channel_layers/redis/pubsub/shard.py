@@ -173,6 +173,8 @@ class PubSubShard(Shard):
             try:
                 self.owner.check_home()
                 self.queues.give_all_back()
+                with self.inbox.lock:
+                    self.groups.sweep()
                 reading, far = self.reading.connection, self.far.connection
                 if reading is not None:
                     reading.soon(reading.ask, b"*1\r\n$4\r\nPING\r\n", lambda _: None)
