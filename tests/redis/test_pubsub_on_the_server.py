@@ -20,6 +20,7 @@ from sites import DEADLINE, use
 from channel_layers import ChannelFull, LayerUnavailable
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from channel_layers.redis.pubsub import shard as shard_module
 
 #: What layers do now and then by themselves, and the tests.
 _IGNORED = {
@@ -152,21 +153,22 @@ class TestHowMany:
         await layer.discard_channel(channels[1])
         await site.until_subscribers("group:both", 0)
 
-    @pytest.mark.parametrize("noticed_by", ["a message", "another join"])
-    async def test_none_when_the_last_membership_has_expired(self, site: PubSubSite, noticed_by: str) -> None:
+    @pytest.mark.parametrize("noticed_by", ["a message", "another join", "nothing"])
+    async def test_none_when_the_last_membership_has_expired(
+        self, site: PubSubSite, noticed_by: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if noticed_by == "nothing":
+            monkeypatch.setattr(shard_module, "_PULSE", 0.05)
         layer = site.layer(group_expiry=0.1)
         channel = await layer.new_channel()
         await layer.group_add("room", channel)
         assert site.subscribers("group:room") == 1
 
-        def notice_and_look() -> bool:
-            return site.subscribers("group:room") == 0
-
         async def notice() -> None:
-            while not notice_and_look():
+            while site.subscribers("group:room"):
                 if noticed_by == "a message":
                     await layer.group_send("room", {})
-                else:
+                elif noticed_by == "another join":
                     await layer.group_add("other", channel)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(layer.receive(channel), 0.01)
@@ -281,6 +283,26 @@ class TestNames:
                     await layer.new_channel()
                 with pytest.raises(LayerUnavailable, match="NOPERM"):
                     await layer.group_send("room", {})
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("whose", ["own", "another's"])
+    async def test_a_join_that_the_server_refuses_is_none(self, own_redis_server: RedisServer, whose: str) -> None:
+        """It raises, and can be repeated when the server has changed its mind."""
+        site = PubSubSite(own_redis_server)
+        with closing(own_redis_server.new_client()) as admin:
+            may = rights((*COMMANDS, "publish", "unsubscribe"), site.prefix)
+            only = ["resetchannels", f"&{site.keys.mailbox('*')}", f"&{site.keys.everyone}"]
+            admin.execute_command("ACL", "SETUSER", "app", *may, *only)
+            host = {"address": own_redis_server.url, "username": "app", "password": PASSWORD}
+            async with RedisPubSubChannelLayer([host], prefix=site.prefix) as layer, site.layer() as other:
+                channel = await layer.new_channel()
+                group_add = layer.group_add if whose == "own" else other.group_add
+                with pytest.raises(LayerUnavailable, match="NOPERM"):
+                    await group_add("room", channel)
+                admin.execute_command("ACL", "SETUSER", "app", f"&{site.prefix}:*")
+                await group_add("room", channel)
+                await other.group_send("room", {"n": 1})
+                assert await take(layer, channel) == {"n": 1}
 
 
 class Watch:
