@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from asgiref.sync import async_to_sync
 from numbered import until
 from pubsub_sites import PubSubSite, take
 from redis_servers import RedisServer
+from sites import talk
 
 from channel_layers import ChannelFull, InvalidChannelLayerError
 from channel_layers.redis import RedisPubSubChannelLayer
@@ -163,6 +166,38 @@ class TestWhoIsTold:
         await consumer.until({"n": 1}, LOST, BACK)
         await told.sender.group_send("room", {"n": 2})
         await consumer.until({"n": 1}, LOST, BACK, {"n": 2})
+
+    async def test_a_process_that_reads_so_slowly_that_the_server_leaves_it(self, site: PubSubSite) -> None:
+        """The server bounds what it keeps for it; what it did not keep is a gap like any other."""
+        layer, sender = site.layer(capacity=100_000, **TOLD), site.layer()
+        channel = await layer.new_channel()
+        await talk(layer, channel, 20)
+        reading = layer._client.shards[0].reading
+        await until(lambda: reading.connection and reading.connection.loop is asyncio.get_running_loop(), "at home")
+        site.server.config("client-output-buffer-limit", "pubsub 1000000 0 0")
+        consumer, sent = Consumer(layer, channel), 0
+        await asyncio.sleep(0)
+
+        def flood() -> None:
+            nonlocal sent
+            while site.subscribers(f"mailbox:{layer.client_prefix}"):
+                async_to_sync(sender.send)(channel, {"n": sent, "text": 500_000 * "x"})
+                sent += 1
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        flooding.join()  # in the way that holds up the loop
+        try:
+            await until(lambda: consumer.got[-1:] == [BACK], lambda: f"it is back: {len(consumer.got)} of {sent}")
+            *got, lost, _ = consumer.got
+            assert lost == LOST
+            assert [message["n"] for message in got] == list(range(len(got)))
+            assert len(got) < sent
+            await sender.send(channel, {"last": True})
+            await consumer.until(*got, LOST, BACK, {"last": True})
+        finally:
+            consumer.task.cancel()
+            await asyncio.wait({consumer.task})
 
 
 @pytest.mark.asyncio
