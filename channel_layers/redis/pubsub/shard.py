@@ -137,17 +137,19 @@ class PubSubShard(Shard):
             raise RedisUnavailable(f"Redis at {connection.server} does not tell the time")
 
     async def _prepare_reading(self, connection: Connection) -> None:
-        cast("Subscriber", connection).on_messages = self._deliver
+        subscriber = cast("Subscriber", connection)
+        subscriber.on_messages = self._deliver
         await self.subscriptions.renew(connection)
         try:
-            epoch = int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
-            if connection.closed:
-                raise RedisUnavailable(f"the connection to {connection.server} was lost again")
+            epoch = await subscriber.while_it_lasts(self._ask_epoch())
         except Exception:  # all was subscribed to, and who waited for that was told so
             self._reading_is_down()
             raise
         with self.inbox.lock:
             self.notice(epoch)
+
+    async def _ask_epoch(self) -> int:
+        return int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
 
     def _reading_is_up(self, connection: Connection) -> None:
         self.subscriptions.ask_now(connection)
