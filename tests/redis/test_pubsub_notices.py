@@ -236,6 +236,20 @@ class TestHowOften:
         await told.until_back()
         assert consumer.got == [LOST, BACK] * (len(consumer.got) // 2)
 
+    async def test_also_of_a_layer_that_has_just_begun(self, site: PubSubSite) -> None:
+        """Its first channel was there, so that messages may be missing, though not all was made yet."""
+        for _ in range(10):
+            layer = site.layer(**TOLD)
+            consumer = Consumer(layer, await layer.new_channel())
+            await asyncio.sleep(0)
+            with site.nobody_comes_back():
+                site.server.kill_clients()
+                await consumer.until(LOST)
+            await consumer.until(LOST, BACK)
+            consumer.task.cancel()
+            await asyncio.wait({consumer.task})
+            await layer.close()
+
     async def test_never_at_the_first_connection(self, told: Told) -> None:
         consumer = await told.consumer()
         await consumer.mark(told.sender)
