@@ -25,6 +25,9 @@ _WARN_AGAIN = 5.0
 
 _warned: dict[str, float] = {}
 
+# Not the generator that all share: a test of somebody else's may have seeded that.
+_chance = random.Random()  # noqa: S311
+
 #: Seconds that one attempt to connect may take.
 _CONNECT_TIMEOUT = 2.0
 
@@ -178,7 +181,7 @@ class Link:
                 if connection is not None:
                     connection.close()
                 self._note_failure(error)
-                await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - not all at once
+                await asyncio.sleep(pause * _chance.uniform(0.7, 1.3))  # not all at once
                 pause = min(2 * pause, _LAST_PAUSE)
                 continue
             except BaseException:

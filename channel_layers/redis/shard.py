@@ -61,7 +61,8 @@ class Shard(ABC):
         self._far_outbox: Outbox | None = None
         self.is_popping = False
         self._disagrees = ""
-        self._is_over = False
+        #: Whether its connections were closed for good: the layer goes on with another shard.
+        self.is_over = False
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -89,9 +90,10 @@ class Shard(ABC):
     def start_reading(self, home: asyncio.AbstractEventLoop | None) -> None:
         """Take what is sent to this client from now on. In the background loop, like all that follows."""
 
-    @abstractmethod
     async def leave(self) -> None:
         """Take back all that the server holds of this client."""
+        if self.far.connection is not None:  # others that live say it again
+            await answer(self.far.connection, "UNLINK", self.keys.servers)
 
     async def _prepare_near(self, connection: Connection) -> None:
         """What must have happened on a new connection of the home loop before it is used."""
@@ -119,11 +121,14 @@ class Shard(ABC):
 
     def start_popping(self, home: asyncio.AbstractEventLoop | None) -> None:
         """Take messages of normal channels from now on."""
-        self.start_reading(home)
-        self.popping.start(home)
+        if not self.is_over:  # who asked did so while the layer was closed
+            self.start_reading(home)
+            self.popping.start(home)
 
     def move_in(self, home: asyncio.AbstractEventLoop) -> None:
         """Let the home loop drive the connections that serve it."""
+        if self.is_over:
+            return
         self.near.start(home)
         for link in self._in_the_home:
             link.move(home)
@@ -135,8 +140,8 @@ class Shard(ABC):
             link.come_back()
 
     async def stop(self) -> None:
-        """Close all connections, for good: the layer goes on with another shard."""
-        self._is_over = True
+        """Close all connections, for good."""
+        self.is_over = True
         for link in self.links:
             await link.stop()
 
@@ -179,7 +184,7 @@ class Shard(ABC):
 
     async def far_connection(self) -> Connection:
         """The connection that the background loop drives, waiting for it no longer than a send may take."""
-        if self._is_over:
+        if self.is_over:
             raise RedisUnavailable("the layer was closed meanwhile")
         self.far.start()
         try:

@@ -12,7 +12,8 @@ import pytest
 from redis_servers import RedisServer
 
 from channel_layers import LayerClosed
-from channel_layers.redis import RedisChannelLayer
+from channel_layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+from channel_layers.redis.client import elsewhere
 
 
 def make_layer(server: RedisServer, **options: Any) -> RedisChannelLayer:
@@ -140,3 +141,26 @@ async def test_a_capacity_that_fails_costs_its_own_message_alone(
     assert "could not be delivered" in caplog.text
     await sender.close()
     await receiver.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", [RedisChannelLayer, RedisPubSubChannelLayer])
+async def test_what_was_asked_of_a_layer_while_it_closed_is_not_begun_afterwards(
+    redis_server: RedisServer, kind: type[RedisChannelLayer | RedisPubSubChannelLayer]
+) -> None:
+    """Else what was closed would read on, beside the one that has taken its place: and deliver everything twice."""
+    layer = kind(hosts=[redis_server.address], prefix=f"end{secrets.token_hex(4)}")
+    channel = await layer.new_channel()
+    await layer.send(channel, {"n": 0})
+    assert await numbers(layer, channel, 1) == [0]  # type: ignore[arg-type]
+    former = layer._client.shards[0]
+    await layer.close()
+
+    async def ask() -> None:
+        former.start_popping(None)
+        former.start_reading(None)
+        former.move_in(asyncio.get_running_loop())
+
+    await elsewhere(ask())
+    assert all(link._task is None for link in former.links)
+    await layer.close()

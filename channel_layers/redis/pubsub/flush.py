@@ -29,12 +29,16 @@ async def flush(shard: PubSubShard) -> None:
     command = f"{int(epoch)}\n{nonce}".encode()
     left = await (await shard.pubsub_outbox()).publish(shard.published.everyone, command)
     end = time.monotonic() + shard.terms.lease_ms / 1000
+    done: set[str] = set()
     async with acknowledgements(shard, shard.keys.flushed(nonce)) as (next_one, ask):
-        while left > 0 and time.monotonic() < end:
-            if await next_one() is not None:
-                left -= 1
-            else:  # one that has died is not waited for
-                left = min(left, (await ask("PUBSUB", "NUMSUB", shard.published.everyone))[1])
+        while len(done) < left and time.monotonic() < end:
+            client = await next_one()
+            if client is not None:
+                done.add(client)
+            else:  # one that has died is not waited for, nor is one that was done before it died
+                names = (shard.published.everyone, *map(shard.keys.mailbox, done))
+                there, *of_them = (await ask("PUBSUB", "NUMSUB", *names))[1::2]
+                left = min(left, len(done) + there - sum(map(bool, of_them)))
 
 
 _STAYS = ("epoch", "servers", "flushed")

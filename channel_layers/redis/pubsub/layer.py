@@ -72,12 +72,12 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
 
     def _send(self, channel: str, payload: Any) -> Awaitable[None]:
         client = self._client
-        if not client.is_reading and client.mark in channel:
+        if client.mark in channel and not client.shard_of(channel).is_ready:
             return self._send_to_itself(channel, payload)
         return super()._send(channel, payload)
 
     async def _send_to_itself(self, channel: str, payload: Any) -> None:
-        """For the first time since the layer was made or closed: it would come before the subscription."""
+        """For the first time since the layer was made or closed: it could come before the subscription."""
         self._client.start_reading()
         await self._client.shard_of(channel).until_ready()
         await self._client.send(channel, payload)

@@ -18,8 +18,9 @@ from .envelope import entry, entry_head
 if TYPE_CHECKING:
     from .shard import PubSubShard
 
-#: Seconds after which a process that is not there is looked for again: it may be about to connect.
-_LOOK_AGAIN = 0.05
+#: Seconds after which a process that is not there, or has not answered, is asked again: it may be about to connect, or
+#: have lost its connection with the request, or with the answer. Doubled each time that it is there.
+_ASK_AGAIN = 0.05
 
 _NOBODY = entry_head("")
 
@@ -48,7 +49,7 @@ class Requests:
         seconds = self._shard.send_timeout
         asking = asyncio.ensure_future(self._ask(what, owner, group, channel, time.monotonic() + seconds))
         try:
-            await asyncio.wait({asking}, timeout=seconds + _LOOK_AGAIN)
+            await asyncio.wait({asking}, timeout=seconds + _ASK_AGAIN)
         finally:
             asking.cancel()
         if not asking.done():
@@ -61,12 +62,20 @@ class Requests:
         number, answer = str(next(self._numbers)), background_loop().create_future()
         self._pending[number] = answer
         request = note(what, group, channel, shard.client, number)
+        pause = _ASK_AGAIN
         try:
-            while not await (await shard.pubsub_outbox()).publish(shard.keys.mailbox(owner), request):
-                if time.monotonic() + _LOOK_AGAIN >= end:
+            while True:
+                receivers = await (await shard.pubsub_outbox()).publish(shard.keys.mailbox(owner), request)
+                left = end - time.monotonic()
+                await asyncio.wait({answer}, timeout=max(0.0, min(pause, left)))
+                if answer.done():
+                    break
+                if left <= pause:
+                    if receivers:
+                        break
                     return False
-                await asyncio.sleep(_LOOK_AGAIN)
-            await asyncio.wait({answer}, timeout=max(0.0, end - time.monotonic()))
+                if receivers:
+                    pause *= 2
         finally:
             del self._pending[number]
         if not answer.done():
@@ -85,6 +94,9 @@ class Requests:
         group, channel, client, number = rest
 
         def answer(error: Exception | None = None) -> None:
+            if error is not None:  # of a join: the server does not let us listen there
+                with self._shard.inbox.lock:
+                    self._shard.groups.discard(group, channel)
             in_background(self._answer(client, number, str(error or "")))
 
         if what == "leave":

@@ -95,6 +95,8 @@ class PubSubShard(Shard):
 
     def start_reading(self, home: asyncio.AbstractEventLoop | None) -> None:
         """Subscribe, and take what comes from now on."""
+        if self.is_over:
+            return
         self.far.start()
         self.reading.start(home)
         if self._pulse_task is None:
@@ -108,6 +110,7 @@ class PubSubShard(Shard):
 
     async def leave(self) -> None:
         """Take back all that the server holds of this client: its subscriptions end with the connection."""
+        await super().leave()
         if self.is_popping:
             await (await self.far_connection()).answer("UNLINK", self.keys.wake(self.client))
 
@@ -115,25 +118,37 @@ class PubSubShard(Shard):
         await self._ask_time(connection)
 
     async def _prepare_far(self, connection: Connection) -> None:
-        await self.agree(connection)
         await self._ask_time(connection)
+        await self.agree(connection)
 
     async def _ask_time(self, connection: Connection) -> None:
         told = Confirmation()
         self.clock.ask(connection, lambda reply: told.settle(reply if isinstance(reply, Exception) else None))
-        await told.came(_PATIENCE)
+        if not await told.came(_PATIENCE):  # ages that were made up would expire messages
+            raise RedisUnavailable(f"Redis at {connection.server} does not tell the time")
 
     async def _prepare_reading(self, connection: Connection) -> None:
-        cast("Subscriber", connection).on_messages = self._deliver
+        subscriber = cast("Subscriber", connection)
+        subscriber.on_messages = self._deliver
         await self.subscriptions.renew(connection)
-        epoch = int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
+        try:
+            epoch = await subscriber.while_it_lasts(self._ask_epoch())
+        except Exception:  # all was subscribed to, and who waited for that was told so
+            self._reading_is_down()
+            raise
         with self.inbox.lock:
             self._notice(epoch)
 
-    def _reading_is_up(self, _: Connection) -> None:
+    async def _ask_epoch(self) -> int:
+        return int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
+
+    def _reading_is_up(self, connection: Connection) -> None:
+        self.subscriptions.ask_now(connection)
         with self.inbox.lock:
             if self._is_out_of_touch:
                 self._is_out_of_touch = False
+                # The server may have counted the connection that was lost among those that got a message.
+                self._coming.clear()
                 self.owner.is_in_touch()
 
     def _reading_is_down(self) -> None:
@@ -190,6 +205,7 @@ class PubSubShard(Shard):
             await self._confirmed(confirmation)
 
     async def _confirmed(self, confirmation: Confirmation) -> None:
+        self.owner.check_home()  # one that has ended hears no answer
         if not await confirmation.came(self.send_timeout):
             raise self._waited(self.reading.failure or asyncio.TimeoutError())
 
@@ -309,6 +325,7 @@ class PubSubShard(Shard):
         self.epoch = max(epoch, self.epoch or 0)
 
     async def _acknowledge(self, nonce: str) -> None:
-        with suppress(RedisUnavailable):  # then who flushes waits for this process no longer than for one that is gone
-            key = self.keys.flushed(nonce)
-            await run(await self.far_connection(), scripts.acknowledge, (key,), self.client, self.terms.lease_ms)
+        lease = self.terms.lease_ms
+        with suppress(asyncio.TimeoutError, RedisUnavailable):  # who flushes waits no longer
+            connection = await self.far.ready(lease / 1000)
+            await run(connection, scripts.acknowledge, (self.keys.flushed(nonce),), self.client, lease)

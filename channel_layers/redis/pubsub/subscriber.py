@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import hiredis
 
 from ...statistics import logger
 from ..connection import Connection
+from ..errors import RedisUnavailable
+
+T = TypeVar("T")
 
 #: ``[b"message", name, data]``
 Message = list[Any]
@@ -19,6 +23,32 @@ class Subscriber(Connection):
 
     #: Called with all messages that came at once, in the thread of the loop.
     on_messages: Callable[[list[Message]], None]
+
+    _ended: asyncio.Future[None] | None = None
+
+    async def while_it_lasts(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns; in the loop of the connection.
+
+        :raises RedisUnavailable: if the connection ends before.
+        """
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._ended = asyncio.get_running_loop().create_future()
+        either: set[asyncio.Future[Any]] = {task, self._ended}
+        try:
+            if not self.closed:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self.closed:
+                raise RedisUnavailable(f"the connection to {self.server} was lost again")
+            return await task
+        finally:
+            task.cancel()
+            self._ended = None
+
+    def _close(self, reason: RedisUnavailable) -> None:
+        super()._close(reason)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def _hand_on(self) -> None:
         parse, waiting = self._parser.gets, self._waiting

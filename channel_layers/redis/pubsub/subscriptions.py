@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -29,7 +30,7 @@ class _Name:
 
 class Subscriptions:
     """What is wanted, and what the server has confirmed. Whoever calls a method holds the lock of the inbox, but for
-    :meth:`renew`.
+    :meth:`renew`, :meth:`ask_now` and :meth:`drop_unwanted`.
     """
 
     def __init__(self, lock: Any) -> None:
@@ -37,7 +38,8 @@ class Subscriptions:
         self._names: dict[str, _Name] = {}
         self._unwanted: dict[str, None] = {}
         self._connection: Connection | None = None
-        self._unasked = 0  # commands that its loop is still to ask
+        # What the connection is to be asked, oldest first.
+        self._unasked: deque[tuple[bytes, str, _Name]] = deque()
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
@@ -48,7 +50,7 @@ class Subscriptions:
     def is_live(self, name: str) -> bool:
         """Whether the name is wanted, and the server has confirmed it."""
         entry = self._names.get(name)
-        return entry is not None and entry.is_live and name not in self._unwanted
+        return entry is not None and name not in self._unwanted and self._is_live(entry)
 
     def want(self, name: str, confirmed: Confirmed | None = None) -> bool:
         """Be subscribed; whether that is so by now. If not, ``confirmed`` is called when it is, without the lock."""
@@ -58,9 +60,14 @@ class Subscriptions:
         if entry is None:
             entry = self._names[name] = _Name()
             self._ask(b"SUBSCRIBE", name, entry)
-        if not entry.is_live and confirmed is not None:
+        is_live = self._is_live(entry)
+        if not is_live and confirmed is not None:
             entry.waiting.append(confirmed)
-        return entry.is_live
+        return is_live
+
+    def _is_live(self, entry: _Name) -> bool:
+        # A connection may have ended that nobody has told of yet.
+        return entry.is_live and self._connection is not None and not self._connection.closed
 
     def drop(self, name: str) -> None:
         """Be subscribed no longer, unless the name is wanted again in a moment: as when a page is loaded again."""
@@ -68,18 +75,21 @@ class Subscriptions:
             self._unwanted[name] = None
             if len(self._unwanted) == 1:
                 background = background_loop()
-                background.call_soon_threadsafe(background.call_later, _LINGER, self._drop_unwanted)
+                background.call_soon_threadsafe(background.call_later, _LINGER, self.drop_unwanted)
 
-    def _drop_unwanted(self) -> None:
+    def drop_unwanted(self) -> None:
+        """Be subscribed no longer to what was dropped and is not wanted again. Without the lock."""
         with self._lock:
             unwanted, self._unwanted = self._unwanted, {}
             for name in unwanted:
-                self._ask(b"UNSUBSCRIBE", name, self._names.pop(name))
+                entry = self._names.pop(name, None)
+                if entry is not None:
+                    self._ask(b"UNSUBSCRIBE", name, entry)
 
     def lose(self) -> None:
         """The connection has ended: nothing is live until there is another."""
         self._connection = None
-        self._unasked = 0
+        self._unasked.clear()
         for entry in self._names.values():
             entry.is_live = False
 
@@ -115,23 +125,24 @@ class Subscriptions:
         connection = self._connection
         if connection is None:
             return
-        if not self._unasked and not connection.closed and connection.loop is asyncio._get_running_loop():
-            self._ask_now(connection, verb, name, entry)
+        self._unasked.append((verb, name, entry))
+        if connection.loop is asyncio._get_running_loop() and not connection.closed:
+            self.ask_now(connection)
         else:
-            self._unasked += 1
-            connection.soon(self._ask_later, connection, verb, name, entry)
+            connection.soon(self.ask_now, connection)
 
-    def _ask_later(self, connection: Connection, verb: bytes, name: str, entry: _Name) -> None:
-        with self._lock:
-            if connection is self._connection:
-                self._unasked -= 1
-        self._ask_now(connection, verb, name, entry)
-
-    def _ask_now(self, connection: Connection, verb: bytes, name: str, entry: _Name) -> None:
-        if verb == b"SUBSCRIBE":
-            self._subscribe(connection, name, entry)
-        else:
-            connection.ask(pack(verb, name), _ignored)
+    def ask_now(self, connection: Connection) -> None:
+        """Ask for what was wanted and dropped; in the thread of the connection's loop. Without the lock, unless the
+        connection lives: of one that has ended, one hears at once. Also called when it has moved to another loop: the
+        one before may have ended when it was told, and did nothing.
+        """
+        while connection is self._connection and self._unasked:
+            with suppress(IndexError):  # it was lost at this moment
+                verb, name, entry = self._unasked.popleft()
+                if verb == b"SUBSCRIBE":
+                    self._subscribe(connection, name, entry)
+                else:
+                    connection.ask(pack(verb, name), _ignored)
 
     def _subscribe(self, connection: Connection, name: str, entry: _Name, also: Confirmed | None = None) -> None:
         def settle(reply: Any) -> None:
@@ -145,6 +156,8 @@ class Subscriptions:
                 waiting: list[Confirmed] = []
                 if entry.is_live or (error is not None and not connection.closed):
                     waiting, entry.waiting = entry.waiting, []
+                if error is not None and also is None and not connection.closed and self._names.get(name) is entry:
+                    del self._names[name]  # whoever wants it again asks again
             for confirmed in waiting:
                 confirmed(error)
             if also is not None:

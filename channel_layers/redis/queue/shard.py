@@ -73,6 +73,8 @@ class QueueShard(Shard):
 
     def start_reading(self, home: asyncio.AbstractEventLoop | None) -> None:
         """Register, and read the mailbox from now on."""
+        if self.is_over:
+            return
         self.lease.start()
         self.presence.start()
         self.far.start()
@@ -84,6 +86,7 @@ class QueueShard(Shard):
 
     async def leave(self) -> None:
         """Take back all that the server holds of this client."""
+        await super().leave()
         if not await self.lease.give_up():
             return
         connection = await self.far_connection()
