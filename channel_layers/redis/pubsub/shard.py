@@ -39,6 +39,8 @@ _PULSE, _PATIENCE = 4.0, 2.0
 class PubSubShard(Shard):
     """A client's part of one server, at which nothing waits."""
 
+    owner: PubSubClient
+
     def __init__(
         self,
         server: Server,
