@@ -20,6 +20,7 @@ from sharded_sites import LAYERS, ShardedSite, take
 from sharded_traffic import SEND_TIMEOUT, Traffic
 
 from channel_layers import LayerClosed, LayerUnavailable
+from channel_layers.redis import RedisPubSubChannelLayer
 from channel_layers.redis.pubsub import shard as pubsub_shard
 
 pytestmark = pytest.mark.asyncio
@@ -216,3 +217,32 @@ class TestFlush:
             await other.group_send(room, {"n": room})
         for name in (*channels, *jobs):
             assert sorted(await take(layer, name, 3)) == sorted(rooms)
+
+
+@pytest.mark.parametrize("site", [RedisPubSubChannelLayer], indirect=True)
+async def test_notices_tell_of_the_first_that_goes_and_of_the_last_that_is_back(site: ShardedSite) -> None:
+    layer = site.layer(on_disconnect="lost", on_reconnect="back", send_timeout=SEND_TIMEOUT)
+    channels = await site.channels(layer)
+
+    async def waiting_at(*some: str) -> list[asyncio.Task[Any]]:
+        tasks = [asyncio.create_task(layer.receive(channel)) for channel in some]
+        await asyncio.sleep(0)  # now they wait
+        return tasks
+
+    async def types(tasks: list[asyncio.Task[Any]]) -> list[str]:
+        return [message["type"] for message in await soon(asyncio.gather(*tasks))]
+
+    waiting = await waiting_at(*channels)
+    site.servers[0].kill()
+    assert await types(waiting) == ["lost"] * 3
+    first, *others = await waiting_at(*channels)
+    site.servers[1].kill()
+    for shard in layer._client.shards[:2]:
+        await until(lambda shard=shard: shard.is_out_of_touch, "the loss is noticed")
+    await asyncio.to_thread(site.servers[0].start)
+    await until(lambda: not layer._client.shards[0].is_out_of_touch, "the first is back")
+    await layer.send(channels[0], {"type": "between"})
+    assert await types([first]) == ["between"]
+    others += await waiting_at(channels[0])
+    await asyncio.to_thread(site.servers[1].start)
+    assert await types(others) == ["back"] * 3

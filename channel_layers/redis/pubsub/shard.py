@@ -70,7 +70,8 @@ class PubSubShard(Shard):
         # Of this client: the writers, and messages on their way to its own channels.
         self._own_writers: set[int] = set()
         self._coming: dict[str, int] = {}
-        self._is_out_of_touch = False
+        #: Whether what is sent to this client may be missed, after it was not.
+        self.is_out_of_touch = False
         self._pulse_task: asyncio.Task[None] | None = None
         with inbox.lock:
             self.subscriptions.want(self.keys.mailbox(client))
@@ -134,16 +135,16 @@ class PubSubShard(Shard):
 
     def _reading_is_up(self, _: Connection) -> None:
         with self.inbox.lock:
-            if self._is_out_of_touch:
-                self._is_out_of_touch = False
+            if self.is_out_of_touch:
+                self.is_out_of_touch = False
                 self.owner.is_in_touch()
 
     def _reading_is_down(self) -> None:
         with self.inbox.lock:
             self.subscriptions.lose()
             self._coming.clear()
-            if not self._is_out_of_touch:
-                self._is_out_of_touch = True
+            if not self.is_out_of_touch:
+                self.is_out_of_touch = True
                 self.owner.lost_touch()
 
     async def _pulse(self) -> None:
