@@ -89,9 +89,9 @@ class Groups:
             del self._members[group]
             del self._due[group]
 
-    def _sweep(self, now: float) -> None:
+    def _sweep(self, now: float, steps: int = _SWEEP_STEPS) -> None:
         # Groups that nobody sends to must not keep their members for ever.
-        for _ in range(_SWEEP_STEPS):
+        for _ in range(steps):
             group, self._next_due = next(iter(self._due.items()), ("", math.inf))
             if self._next_due > now:
                 return

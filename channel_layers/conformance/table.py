@@ -84,6 +84,32 @@ LAYERS = (
         # It waits in reads of 5 s, and redis-py 8 by default fails a read after 5 s.
         hosts=lambda url: [{"address": url, "socket_timeout": None}],
     ),
+    Layer(
+        title="channel_layers, Redis Pub/Sub",
+        path="channel_layers.redis.RedisPubSubChannelLayer",
+        distribution="channel_layers",
+        features={"remote_capacity": False, "membership": "delivery"},
+        hosts=lambda url: [url],
+    ),
+    Layer(
+        title="channels_redis, Pub/Sub",
+        path="channels_redis.pubsub.RedisPubSubChannelLayer",
+        distribution="channels_redis",
+        # Its documentation says that it has neither capacity nor expiry.
+        features={
+            "waiting": False,
+            "capacity": None,
+            "channel_capacity": False,
+            "remote_capacity": False,
+            "expiry": False,
+            "group_expiry": False,
+            "membership": "delivery",
+            "restartable": False,
+            "deadline": 4.0,
+            **_ONLY_OURS,
+        },
+        hosts=lambda url: [{"address": url, "socket_timeout": None}],
+    ),
 )
 
 _INTRODUCTION = """\

@@ -182,6 +182,10 @@ class RemoteInbox(Inbox):
             self._park(queue)
         return payload
 
+    def tidy(self) -> None:
+        """Drop what has expired, also in channels that nobody asks for."""
+        self._tidy(time.monotonic(), len(self._due))
+
     @property
     def holds_any(self) -> bool:
         """Whether any message waits here."""

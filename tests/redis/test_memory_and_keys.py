@@ -367,7 +367,7 @@ async def test_flush_among_foreign_keys(own_site: Site) -> None:
     assert commands["cmdstat_scan"]["calls"] > 50
     assert sent > 1
     kinds = {key.split(":")[2] for key in own_site.held()}
-    assert kinds <= {"mailbox", "unread", "epoch", "flushed", "wake"}
+    assert kinds <= {"mailbox", "unread", "epoch", "servers", "flushed", "wake"}
     assert client.dbsize() == foreign + 4 + len(own_site.held()) + len(others.held())
     await asyncio.to_thread(others.close)
 

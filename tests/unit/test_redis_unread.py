@@ -13,11 +13,24 @@ from channel_layers.redis.unread import Popped
 
 
 class Freed:
-    def __init__(self) -> None:
-        self.times = 0
+    """What the inbox tells of places that have become free."""
 
-    def __call__(self, is_urgent: bool) -> None:
-        self.times += 1
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        #: Unread messages and capacity of the channel, as told the last time.
+        self.room = (0, 0)
+
+    def __call__(self, channel: str, places: int, unread: int, capacity: int) -> None:
+        self._places[channel] = self._places.get(channel, 0) + places
+        self.room = unread, capacity
+
+    def take(self) -> dict[str, int]:
+        places, self._places = self._places, {}
+        return places
+
+
+def anybody(_: str) -> bool:
+    return True
 
 
 def make_inbox(capacity: int = 100, drop_old: bool = False) -> tuple[CountedInbox, Freed]:
@@ -33,42 +46,42 @@ def test_a_direct_message_frees_its_place_when_it_is_taken() -> None:
     inbox, freed = make_inbox()
     for payload in (b"1", b"2"):
         inbox.deliver("p!a", payload, later())
-    assert freed.times == 0
+    assert freed.take() == {}
     assert inbox.claim("p!a") == b"1"
+    assert (freed.take(), freed.room) == ({"p!a": 1}, (1, 100))
     assert inbox.claim("p!a") == b"2"
-    assert freed.times == 1  # once, until they are asked for
-    assert inbox.take_freed() == {"p!a": 2}
-    assert inbox.take_freed() == {}
+    assert (freed.take(), freed.room) == ({"p!a": 1}, (0, 100))
 
 
 def test_what_is_dropped_frees_its_place_too() -> None:
-    inbox, _ = make_inbox(capacity=1)
+    inbox, freed = make_inbox(capacity=1)
     inbox.deliver("p!a", b"1", later())
     inbox.deliver("p!a", b"too many", later())
-    assert inbox.take_freed() == {"p!a": 1}
+    assert freed.take() == {"p!a": 1}
     inbox.discard("p!a")
-    assert inbox.take_freed() == {"p!a": 1}
+    assert freed.take() == {"p!a": 1}
     inbox.deliver("p!a", b"old", time.monotonic() - 1)
     assert inbox.claim("p!a") is None
-    assert inbox.take_freed() == {"p!a": 1}
+    assert freed.take() == {"p!a": 1}
     assert inbox.dropped == {"full": 1, "discarded": 1, "expired": 1}
 
 
 def test_group_messages_that_fill_a_channel_flag_it() -> None:
-    inbox, _ = make_inbox(capacity=2)
+    inbox, freed = make_inbox(capacity=2)
     inbox.deliver("p!a", b"direct", later())
     inbox.deliver("p!a", object(), later())
-    assert inbox.take_freed() == {"p!a": -FULL}
-    assert inbox.count_direct() == {"p!a": FULL + 1}
+    assert freed.take() == {"p!a": -FULL}
+    assert inbox.count_direct(anybody) == {"p!a": FULL + 1}
+    assert inbox.count_direct(lambda channel: channel != "p!a") == {}
     assert inbox.claim("p!a") == b"direct"
-    assert inbox.take_freed() == {"p!a": FULL + 1}
-    assert inbox.count_direct() == {}
+    assert freed.take() == {"p!a": FULL + 1}
+    assert inbox.count_direct(anybody) == {}
 
 
 def test_direct_messages_alone_need_no_flag() -> None:
-    inbox, _ = make_inbox(capacity=1)
+    inbox, freed = make_inbox(capacity=1)
     inbox.deliver("p!a", b"direct", later())
-    assert inbox.take_freed() == {}
+    assert freed.take() == {}
 
 
 def test_drop_old_keeps_the_newest() -> None:
@@ -83,10 +96,10 @@ def test_drop_old_keeps_the_newest() -> None:
 def test_what_was_popped_is_given_away_newest_first_and_in_order() -> None:
     inbox, _ = make_inbox()
     for element in (b"1", b"2", b"3"):
-        inbox.deliver("jobs", Popped(element, b""), later())
-    assert inbox.give_away("jobs", 1) == [b"2", b"3"]
+        inbox.deliver("jobs", Popped(element, b"", None), later())
+    assert [popped.element for popped in inbox.give_away("jobs", 1)] == [b"2", b"3"]
     assert inbox.held("jobs") == 1
-    assert inbox.give_away("jobs") == [b"1"]
+    assert [popped.element for popped in inbox.give_away("jobs")] == [b"1"]
     assert inbox.give_away("jobs") == []
     assert (inbox.arrived, inbox.unread()) == (0, 0)
 

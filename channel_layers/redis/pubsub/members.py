@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 
 from ...groups import Groups
@@ -21,6 +22,12 @@ class LocalGroups(Groups):
     def groups(self) -> Collection[str]:
         """The groups that have members."""
         return tuple(self._members)
+
+    def tidy(self) -> None:
+        """Forget memberships that have expired, also of groups that nobody sends to."""
+        now = time.monotonic()
+        while now >= self._next_due:
+            self._sweep(now)
 
     def clear(self) -> None:
         groups = self.groups()

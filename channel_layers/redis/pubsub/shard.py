@@ -148,12 +148,17 @@ class PubSubShard(Shard):
                 self.owner.lost_touch()
 
     async def _pulse(self) -> None:
-        """Look now and then whether the server is still there: where nothing is sent, nothing else tells."""
+        """Look now and then whether the server is still there, since nothing else may tell; and tidy."""
         while True:
             await asyncio.sleep(_PULSE)
             try:
                 self.owner.check_home()
                 self.owner.normal.give_all_back()
+                with self.inbox.lock:
+                    self.inbox.tidy()
+                    self.groups.tidy()
+                if self.inbox.drops.unwritten:
+                    self.inbox.drops.write()
                 reading, far = self.reading.connection, self.far.connection
                 if reading is not None:
                     reading.soon(reading.ask, b"*1\r\n$4\r\nPING\r\n", lambda _: None)
