@@ -128,8 +128,15 @@ class PubSubShard(Shard):
 
     async def _prepare_reading(self, connection: Connection) -> None:
         cast("Subscriber", connection).on_messages = self._deliver
+        far = await self.far.ready()
         await self.subscriptions.renew(connection)
-        epoch = int(await answer(await self.far.ready(), "GET", self.published.epoch) or 0)
+        try:
+            epoch = int(await answer(far, "GET", self.published.epoch) or 0)
+            if connection.closed:
+                raise RedisUnavailable(f"Redis at {self.server.label} closed the connection")
+        except BaseException:
+            self._reading_is_down()  # somebody may have been told that messages come
+            raise
         with self.inbox.lock:
             self._notice(epoch)
 
