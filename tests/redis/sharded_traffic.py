@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 from numbered import Lane, Reader, soon, until
 from redis_servers import DEADLINE, RedisServer
 from sharded_sites import ShardedSite, take
 
+from channel_layers import LayerUnavailable
+
+Found = TypeVar("Found")
+
 #: Seconds after which the layers of these tests take a server that does not answer for one that is away.
 SEND_TIMEOUT = 0.4
+
+
+async def until_accepted(verb: Callable[[], Awaitable[Found]]) -> Found:
+    """Its result, as soon as the server is there; within the deadline."""
+
+    async def again() -> Found:
+        while True:
+            with contextlib.suppress(LayerUnavailable):
+                return await verb()
+
+    return await soon(again())
 
 
 class Traffic:
@@ -33,10 +49,12 @@ class Traffic:
 
     async def __aenter__(self) -> Traffic:
         self.groups, jobs = self.site.names("room"), self.site.names("jobs")
-        firsts, seconds = await self.site.channels(self.first), await self.site.channels(self.second)
+        firsts, seconds = [
+            await until_accepted(functools.partial(self.site.channels, layer)) for layer in (self.first, self.second)
+        ]
         for group, first, second, queue in zip(self.groups, firsts, seconds, jobs, strict=True):
-            await self.first.group_add(group, first)
-            await self.second.group_add(group, second)
+            for layer, channel in ((self.first, first), (self.second, second)):
+                await until_accepted(functools.partial(layer.group_add, group, channel))
             one, two, three = Reader(self.first, first), Reader(self.second, second), Reader(self.second, queue)
             self.readers += one, two, three
             self.lanes.append(
@@ -138,4 +156,5 @@ class Traffic:
     def undisturbed(self, *places: int) -> None:
         """Nothing has ever been refused on the lanes of these servers."""
         for place in places:
-            assert not any(lane.refused for lane in self.lanes[place].values()), self.lanes[place]
+            refused = {name: lane.refused for name, lane in self.lanes[place].items() if lane.refused}
+            assert not refused, f"server {place} of {self.site.hosts}: {refused}"

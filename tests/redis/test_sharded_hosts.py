@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from numbered import until
-from redis_servers import RedisServer, require_server
+from redis_servers import DEADLINE, RedisServer, require_server
 from server_options import certificates, redis_sentinel, redis_server, tls_lines, tls_options
 from sharded_sites import LAYERS, ShardedSite, take
 
@@ -209,7 +209,7 @@ async def test_hosts_of_every_kind_together(layer_class: Any, servers: list[Redi
             },
         ]
         site = ShardedSite(layer_class, servers, hosts)
-        sender, receiver = site.layer(), site.layer()
+        sender, receiver = site.layer(send_timeout=DEADLINE), site.layer(send_timeout=DEADLINE)
         channels, rooms, jobs = await site.channels(receiver), site.names("room"), site.names("jobs")
         for room in rooms:
             for channel in channels:

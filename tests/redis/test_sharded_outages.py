@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ import pytest_asyncio
 from numbered import soon, until
 from redis_servers import DEADLINE, RedisServer, require_server
 from sharded_sites import LAYERS, ShardedSite, take
-from sharded_traffic import SEND_TIMEOUT, Traffic
+from sharded_traffic import SEND_TIMEOUT, Traffic, until_accepted
 
 from channel_layers import LayerClosed, LayerUnavailable
 from channel_layers.redis import RedisPubSubChannelLayer
@@ -141,11 +141,11 @@ class TestWhileOneIsAway:
         await others.send(jobs[2], {"n": 2})
         assert await take(layer, jobs[2]) == [2]
         await asyncio.to_thread(site.servers[1].start)
-        await soon(self._until_accepted(lambda: others.send(jobs[1], {"n": 1})))
+        await until_accepted(lambda: others.send(jobs[1], {"n": 1}))
         assert await take(layer, jobs[1]) == [1]
         channels = await soon(site.channels(layer))
         for n, channel in enumerate(channels):
-            await soon(self._until_accepted(lambda channel=channel, n=n: others.send(channel, {"n": n})))
+            await until_accepted(lambda channel=channel, n=n: others.send(channel, {"n": n}))
             assert await take(layer, channel) == [n]
 
     async def test_channels_are_made(self, site: ShardedSite) -> None:
@@ -181,16 +181,10 @@ class TestWhileOneIsAway:
         with pytest.raises(LayerUnavailable):
             await soon(layer.flush())
         await asyncio.to_thread(site.servers[0].start)
-        await soon(self._until_accepted(layer.flush))
+        await until_accepted(layer.flush)
         for name in jobs:
             await layer.send(name, {"n": "new"})
             assert await take(layer, name) == ["new"]
-
-    @staticmethod
-    async def _until_accepted(verb: Callable[[], Any]) -> None:
-        while True:
-            with contextlib.suppress(LayerUnavailable):
-                return await verb()
 
 
 class TestFlush:
