@@ -17,7 +17,7 @@ from channel_layers import LayerUnavailable
 Found = TypeVar("Found")
 
 #: Seconds after which the layers of these tests take a server that does not answer for one that is away.
-SEND_TIMEOUT = 0.4
+SEND_TIMEOUT = 1.0
 
 
 async def until_accepted(verb: Callable[[], Awaitable[Found]]) -> Found:

@@ -40,7 +40,7 @@ async def site(
 ) -> AsyncIterator[ShardedSite]:
     # A connection that is silent is given up soon.
     monkeypatch.setattr(pubsub_shard, "_PULSE", 0.2)
-    monkeypatch.setattr(pubsub_shard, "_PATIENCE", 0.4)
+    monkeypatch.setattr(pubsub_shard, "_PATIENCE", SEND_TIMEOUT)
     site = ShardedSite(request.param, servers)
     yield site
     await site.close()
