@@ -93,10 +93,9 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._groups.discard_channel(channel)
             self._inbox.discard(channel)
 
-    def _group_add(self, group: str, channel: str) -> Awaitable[None] | None:
+    async def _group_add(self, group: str, channel: str) -> None:
         with self._inbox.lock:
             self._groups.add(group, channel)
-        return None
 
     async def _group_discard(self, group: str, channel: str) -> None:
         with self._inbox.lock:
