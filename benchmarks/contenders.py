@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from benchmarks.redis_server import private_redis
+from benchmarks.redis_server import private_redis, three_private_redis
 
 # Far above what any workload leaves unread: a layer that drops messages at its capacity would be measured doing less.
 CAPACITY = 1_000_000
@@ -122,6 +122,27 @@ class Contender:
         await getattr(layer, self.closing)()
 
 
+REDIS = Contender(
+    name="redis",
+    backend="channel_layers.redis.RedisChannelLayer",
+    config={"capacity": CAPACITY, "mailbox_capacity": CAPACITY},
+    packages=("channel_layers", "redis", "hiredis", "msgpack"),
+    programs=("redis-server",),
+    shared=True,
+    server=private_redis,
+    targets={"pingpong": 4, "conc100": 30, "fan1000": 15, "xproc": 20, "latency p50": 0.55},
+    peer=Contender(
+        name="channels-redis",
+        backend="channels_redis.core.RedisChannelLayer",
+        packages=("channels_redis", "channels", "asgiref", "Django"),
+        shared=True,
+        server=private_redis,
+        arguments=without_read_timeout,
+        note="with ``socket_timeout`` None for its host, without which redis-py 8 ends an idle receive after 5 s",
+        closing="close_pools",
+    ),
+)
+
 CONTENDERS: tuple[Contender, ...] = (
     Contender(
         name="memory",
@@ -134,26 +155,7 @@ CONTENDERS: tuple[Contender, ...] = (
             packages=("channels", "asgiref", "Django"),
         ),
     ),
-    Contender(
-        name="redis",
-        backend="channel_layers.redis.RedisChannelLayer",
-        config={"capacity": CAPACITY, "mailbox_capacity": CAPACITY},
-        packages=("channel_layers", "redis", "hiredis", "msgpack"),
-        programs=("redis-server",),
-        shared=True,
-        server=private_redis,
-        targets={"pingpong": 4, "conc100": 30, "fan1000": 15, "xproc": 20, "latency p50": 0.55},
-        peer=Contender(
-            name="channels-redis",
-            backend="channels_redis.core.RedisChannelLayer",
-            packages=("channels_redis", "channels", "asgiref", "Django"),
-            shared=True,
-            server=private_redis,
-            arguments=without_read_timeout,
-            note="with ``socket_timeout`` None for its host, without which redis-py 8 ends an idle receive after 5 s",
-            closing="close_pools",
-        ),
-    ),
+    REDIS,
     Contender(
         name="redis-pubsub",
         backend="channel_layers.redis.RedisPubSubChannelLayer",
@@ -173,5 +175,13 @@ CONTENDERS: tuple[Contender, ...] = (
             note="with ``socket_timeout`` None for its host, without which redis-py 8 ends its subscription after 5 s",
             closing="flush",
         ),
+    ),
+    replace(
+        REDIS,
+        name="redis-3",
+        server=three_private_redis,
+        note="over three servers on this machine; its peer is the same layer over one",
+        targets={"conc100": 0.7},
+        peer=replace(REDIS, peer=None, targets={}),
     ),
 )

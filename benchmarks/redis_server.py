@@ -10,7 +10,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ def private_redis() -> Iterator[Mapping[str, Any]]:
         finally:
             server.terminate()
             server.wait()
+
+
+@contextmanager
+def three_private_redis() -> Iterator[Mapping[str, Any]]:
+    """The same with three servers, over which the layer spreads its names."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(private_redis()) for _ in range(3)]
+        yield {"hosts": [host for server in servers for host in server["hosts"]]}
 
 
 def _free_port() -> int:

@@ -53,6 +53,8 @@ class Client(ABC, Generic[AnyShard]):
         self.is_reading = False
         self.inbox: RemoteInbox = self._new_inbox()
         self._ring = Ring([server.name for server in servers])
+        # Server -> what somebody there says that the servers are, if it is not what this client says.
+        self._differing: dict[str, str] = {}
         self._start_afresh()
         self._closing: asyncio.Task[None] | None = None
         clients.add(self)
@@ -81,6 +83,12 @@ class Client(ABC, Generic[AnyShard]):
     def shard_of(self, name: str) -> AnyShard:
         """The server on which what concerns a channel or a group is kept: the one rule by which all verbs go."""
         return self._only or self.shards[self._ring.find(name)]
+
+    def differs(self, server: Server, theirs: str) -> bool:
+        """Note what others say at a server of their servers; whether that is news, and not said at another before."""
+        is_news = theirs != "" and theirs not in self._differing.values()
+        self._differing[server.name] = theirs
+        return is_news
 
     # Sending
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..background import background_loop, in_background
 from ..statistics import logger
@@ -20,6 +20,9 @@ from .outbox import Outbox, Terms
 from .server import Server
 from .unread import RemoteInbox
 
+if TYPE_CHECKING:
+    from .client import Client
+
 #: Seconds beyond the time for which the server may let a reader wait.
 GRACE = 2.0
 
@@ -28,6 +31,8 @@ _DAY_MS = 86_400_000
 
 class Shard(ABC):
     """A client's part of one server."""
+
+    owner: Client[Any]
 
     def __init__(
         self,
@@ -60,7 +65,6 @@ class Shard(ABC):
         self._waiting_for_near: list[asyncio.Future[None]] = []
         self._far_outbox: Outbox | None = None
         self.is_popping = False
-        self._disagrees = ""
         #: Whether its connections were closed for good: the layer goes on with another shard.
         self.is_over = False
 
@@ -107,7 +111,7 @@ class Shard(ABC):
         """Warn if others with this prefix spread their names over other servers: then they miss each other."""
         ours, ttl = self.terms.servers, 3 * self.terms.lease_ms
         theirs = (await run(connection, scripts.agree, (self.keys.servers,), ours, ttl) or b"").decode()
-        if theirs and theirs != self._disagrees:
+        if self.owner.differs(self.server, theirs):
             logger.warning(
                 "Processes that share Redis at %s and its prefix do not have the same hosts, and so miss each other's "
                 "messages: this one has %s; another has %s",
@@ -115,7 +119,6 @@ class Shard(ABC):
                 _listed(ours, theirs),
                 _listed(theirs, ours),
             )
-        self._disagrees = theirs
 
     # Life: in the background loop
 

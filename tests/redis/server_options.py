@@ -74,14 +74,14 @@ def redis_server(folder: Path, *options: str, tls: bool = False) -> Iterator[int
 
 
 @contextmanager
-def redis_sentinel(folder: Path, master_port: int, *lines: str) -> Iterator[int]:
+def redis_sentinel(folder: Path, master_port: int, *lines: str, tls: bool = False) -> Iterator[int]:
     """A Sentinel that watches one master as ``mymaster``; yields its port."""
     port = free_port()
     config = folder / f"sentinel-{port}.conf"
     config.write_text(
         "\n".join(
             [
-                f"port {port}",
+                *(("port 0", f"tls-port {port}") if tls else (f"port {port}",)),
                 "bind 127.0.0.1",
                 f"sentinel monitor mymaster 127.0.0.1 {master_port} 1",
                 "sentinel down-after-milliseconds mymaster 500",
@@ -125,3 +125,12 @@ def tls_options(paths: dict[str, str]) -> tuple[str, ...]:
         *("--tls-ca-cert-file", paths["ca"]),
         *("--tls-auth-clients", "no"),
     )
+
+
+def tls_lines(paths: dict[str, str]) -> list[str]:
+    """The same for a file, and for a Sentinel whose master speaks TLS, too."""
+    options = tls_options(paths)
+    return [
+        "tls-replication yes",
+        *(f"{name.removeprefix('--')} {value}" for name, value in zip(options[::2], options[1::2], strict=True)),
+    ]

@@ -38,12 +38,15 @@ class PubSubClient(Client[PubSubShard]):
         )
 
     def lost_touch(self) -> None:
-        """From now on messages may be missed. Under the lock of the inbox."""
-        if self._lost_touch is not None:
+        """From now on messages of a server may be missed. Under the lock of the inbox."""
+        is_first = sum(shard.is_out_of_touch for shard in self.shards) == 1
+        if self._lost_touch is not None and is_first:
             self._warned.update(self.inbox.announce(self._lost_touch))
 
     def is_in_touch(self) -> None:
-        """From now on nothing is missed any more. Under the lock of the inbox."""
+        """From now on nothing of a server is missed any more. Under the lock of the inbox."""
+        if any(shard.is_out_of_touch for shard in self.shards):
+            return
         # Also to who is still busy with the warning, and so neither waits nor holds anything.
         warned, self._warned = self._warned, set()
         if self._in_touch is not None:

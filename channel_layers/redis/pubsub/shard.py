@@ -39,6 +39,8 @@ _PULSE, _PATIENCE = 4.0, 2.0
 class PubSubShard(Shard):
     """A client's part of one server, at which nothing waits."""
 
+    owner: PubSubClient
+
     def __init__(
         self,
         server: Server,
@@ -68,7 +70,8 @@ class PubSubShard(Shard):
         # Of this client: the writers, and messages on their way to its own channels.
         self._own_writers: set[int] = set()
         self._coming: dict[str, int] = {}
-        self._is_out_of_touch = False
+        #: Whether what is sent to this client may be missed, after it was not.
+        self.is_out_of_touch = False
         self._pulse_task: asyncio.Task[None] | None = None
         with inbox.lock:
             self.subscriptions.want(self.keys.mailbox(client))
@@ -133,7 +136,7 @@ class PubSubShard(Shard):
         await self.subscriptions.renew(connection)
         try:
             epoch = await subscriber.while_it_lasts(self._ask_epoch())
-        except Exception:  # all was subscribed to, and who waited for that was told so
+        except BaseException:  # all was subscribed to, and who waited for that was told so
             self._reading_is_down()
             raise
         with self.inbox.lock:
@@ -145,8 +148,8 @@ class PubSubShard(Shard):
     def _reading_is_up(self, connection: Connection) -> None:
         self.subscriptions.ask_now(connection)
         with self.inbox.lock:
-            if self._is_out_of_touch:
-                self._is_out_of_touch = False
+            if self.is_out_of_touch:
+                self.is_out_of_touch = False
                 # The server may have counted the connection that was lost among those that got a message.
                 self._coming.clear()
                 self.owner.is_in_touch()
@@ -155,8 +158,8 @@ class PubSubShard(Shard):
         with self.inbox.lock:
             self.subscriptions.lose()
             self._coming.clear()
-            if not self._is_out_of_touch:
-                self._is_out_of_touch = True
+            if not self.is_out_of_touch:
+                self.is_out_of_touch = True
                 self.owner.lost_touch()
 
     async def _pulse(self) -> None:

@@ -8,12 +8,13 @@ from .client import QueueClient
 
 
 class RedisChannelLayer(RedisLayer[QueueClient]):
-    """A channel layer over a Redis server, in which unread messages wait.
+    """A channel layer over one or several Redis servers, in which unread messages wait.
 
     It takes the options of ``channels_redis.core.RedisChannelLayer``, with the same meaning.
 
-    :param hosts: the server: a list of one URL, ``(host, port)`` tuple, dict of redis-py keyword arguments, or dict
-        with ``sentinels`` and ``master_name``. See :mod:`channel_layers.redis.hosts`.
+    :param hosts: the servers: a list of URLs, ``(host, port)`` tuples, dicts of redis-py keyword arguments, or dicts
+        with ``sentinels`` and ``master_name``; a dict may hold a ``name`` for the server. Over several, names are
+        spread; their order means nothing. See :mod:`channel_layers.redis.hosts`.
     :param prefix: of all keys: layers that differ in it never see each other's messages.
     :param expiry: seconds, fractions allowed, after which an unread message is dropped.
     :param group_expiry: seconds that a membership lasts after the latest ``group_add``; None: as long as the process.

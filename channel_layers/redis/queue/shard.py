@@ -36,6 +36,7 @@ class QueueShard(Shard):
     """A client's part of one server, in which unread messages wait."""
 
     inbox: CountedInbox
+    owner: QueueClient
 
     def __init__(
         self,
