@@ -156,3 +156,22 @@ async def test_those_left_when_a_loop_ends_are_woken_at_once() -> None:
     with inbox.lock:
         inbox.wake_unwoken()
     assert set(await asyncio.wait_for(asyncio.gather(*waiting), 10)) == {"message"}
+
+
+@pytest.mark.asyncio
+async def test_an_announcement_reaches_who_waits_who_holds_messages_and_who_is_named() -> None:
+    inbox, _ = make_inbox(capacity=1)
+    waiting = asyncio.create_task(inbox.take("p!waits"))
+    busy = asyncio.create_task(inbox.take("p!busy"))
+    await asyncio.sleep(0)
+    with inbox.lock:
+        inbox.deliver("p!busy", b"work", later())
+        inbox.deliver("p!full", b"unread", later())
+    assert await busy == b"work"
+    with inbox.lock:
+        assert set(inbox.announce(b"lost")) == {"p!waits", "p!full"}
+        assert set(inbox.announce(b"back", {"p!busy", "p!new"})) == {"p!waits", "p!full", "p!busy", "p!new"}
+    assert await waiting == b"lost"
+    assert [inbox.claim("p!full") for _ in range(4)] == [b"unread", b"lost", b"back", None]
+    assert inbox.claim("p!busy") == inbox.claim("p!new") == inbox.claim("p!waits") == b"back"
+    assert inbox.arrived == inbox.delivered
