@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from ..background import background_is_running, background_loop, in_background
+from ..home import Home
 from ..names import new_client_id
-from .home import Home
 from .normal import NormalChannels
 from .outbox import Outbox, Terms
 from .ring import Ring
