@@ -394,6 +394,13 @@ class SentinelTopology:
                 return server
         return None
 
+    def wait_for_replicas(self) -> None:
+        """Until all that was written before is on the replicas, too: what is not, a failover forgets."""
+        master = self.wait_for_master()
+        master.client().set("written", "last", px=60_000)
+        replicas = len(self.servers) - 1
+        assert master.client().wait(replicas, int(FAILOVER_DEADLINE * 1000)) == replicas
+
     def wait_for_master(self, *former: RedisServer) -> RedisServer:
         """The master, as soon as there is one that is none of ``former``."""
         return wait_until(

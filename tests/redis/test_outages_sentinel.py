@@ -20,6 +20,7 @@ def host(topology: SentinelTopology) -> dict[str, object]:
 @pytest.mark.asyncio
 async def test_master_is_killed(sentinel_topology: SentinelTopology) -> None:
     async with Traffic(host(sentinel_topology)) as traffic:
+        await asyncio.to_thread(sentinel_topology.wait_for_replicas)  # the memberships are what matters
         former = sentinel_topology.kill_master()
         at_the_end = traffic.unread()
         await traffic.is_refused()

@@ -32,6 +32,7 @@ async def test_one_master_of_two_is_killed(layer_class: Any) -> None:
             plain.address,
         ]
         async with Traffic(ShardedSite(layer_class, [plain], hosts)) as traffic:
+            await asyncio.to_thread(topologies[0].wait_for_replicas)  # the memberships are what matters
             former = topologies[0].kill_master()
             at_the_end = traffic.unread(0)
             await traffic.is_refused(0)
