@@ -75,14 +75,15 @@ class BehindSentinels(OverServers):
 
     @pytest.fixture(autouse=True)
     def _hosts(self, servers: list[RedisServer], topologies: list[SentinelTopology]) -> None:
-        self.hosts = [
-            *(
-                {"sentinels": each.sentinel_addresses, "master_name": each.service_name, "name": f"master {number}"}
-                for number, each in enumerate(topologies)
-            ),
-            servers[0].address,
+        masters = [
+            {"sentinels": each.sentinel_addresses, "master_name": each.service_name, "name": f"master {number}"}
+            for number, each in enumerate(topologies)
         ]
+        self.hosts = self.chosen(masters, servers[0].address)
         self.prefix = f"test{secrets.token_hex(6)}"
+
+    def chosen(self, masters: list[Any], plain: Any) -> list[Any]:
+        return [*masters, plain]
 
 
 class TestQueueBehindSentinels(BehindSentinels, QueueOverServers):
@@ -91,3 +92,18 @@ class TestQueueBehindSentinels(BehindSentinels, QueueOverServers):
 
 class TestPubSubBehindSentinels(BehindSentinels, PubSubOverServers):
     pass
+
+
+class BehindOneSentinel(BehindSentinels):
+    """One master alone."""
+
+    def chosen(self, masters: list[Any], plain: Any) -> list[Any]:
+        return masters[:1]
+
+
+class TestQueueBehindOneSentinel(BehindOneSentinel, QueueOverServers):
+    features = Features()
+
+
+class TestPubSubBehindOneSentinel(BehindOneSentinel, PubSubOverServers):
+    features = Features(remote_capacity=False, membership="delivery")
