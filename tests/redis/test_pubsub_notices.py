@@ -321,6 +321,7 @@ def test_never_when_the_connection_moves_to_another_loop(site: PubSubSite) -> No
 async def test_only_those_that_were_asked_for(site: PubSubSite, options: dict[str, Any], expected: list[Any]) -> None:
     layer = site.layer(**options)
     consumer = Consumer(layer, await layer.new_channel())
+    await asyncio.sleep(0)
     await until(lambda: layer._client.shards[0].reading.connection is not None, "it is in use")
     before = layer._client.shards[0].reading.connection
     site.server.kill_clients("pubsub")
