@@ -7,9 +7,6 @@ from collections.abc import Callable, Collection
 
 from ...groups import Groups
 
-#: How often one call looks at some groups that are due: whoever calls it holds a lock that others wait for.
-_SWEEPS = 250
-
 
 class LocalGroups(Groups):
     """Memberships of the channels of this process.
