@@ -52,7 +52,8 @@ def _unguessable() -> str:
         return digits[:16]
 
 
-os.register_at_fork(after_in_child=_drawn.clear)
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def client_id_of(channel: str) -> str | None:

@@ -337,4 +337,5 @@ def _start_anew_after_fork() -> None:
             logger.exception("%s does not survive fork(); other layers do", type(layer).__name__)
 
 
-os.register_at_fork(after_in_child=_start_anew_after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_start_anew_after_fork)

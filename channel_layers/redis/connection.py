@@ -332,7 +332,8 @@ def _leave_them_to_the_parent() -> None:
         connection._sock.close()
 
 
-os.register_at_fork(after_in_child=_leave_them_to_the_parent)
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_leave_them_to_the_parent)
 
 
 def pack(*command: Any) -> bytes:
