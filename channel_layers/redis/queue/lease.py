@@ -127,6 +127,8 @@ class Lease:
         shard = self._shard
         keys = (*shard.own_keys, shard.keys.epoch)
         epoch = await run(connection, scripts.renew, keys, shard.terms.lease_ms, shard.group_ttl_ms, EPOCH_TTL_MS)
+        if not self.is_held:
+            return  # the layer is being closed meanwhile
         if epoch is None:
             logger.warning("The lease at Redis %s had ended; registering again", shard.server.label)
             await self.register(connection)
