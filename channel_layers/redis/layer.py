@@ -135,7 +135,12 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
         return self._client.send(channel, payload)
 
     def _claim(self, channel: str) -> Any:
-        return self._inbox.claim_at_once(channel)
+        payload = self._inbox.claim_at_once(channel)
+        if payload is not None:
+            loop, home = asyncio._get_running_loop(), self._client.home
+            if loop is not home.loop and loop is not None:
+                home.call(loop)
+        return payload
 
     def _receive(self, channel: str) -> Coroutine[Any, Any, Any]:
         client = self._client
