@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -362,3 +363,18 @@ class TestOfAnotherProcess:
             await other.close_pools()
             await soon(layer.group_add(f"room{n}", channel))
             await site.until_subscribers(f"group:room{n}", 1)
+
+
+@pytest.mark.asyncio
+async def test_a_membership_that_is_made_anew_when_it_has_just_ended(site: PubSubSite) -> None:
+    """The last member of a group ends and begins in the same moment: the group stays subscribed."""
+    layer, sender = site.layer(group_expiry=1), site.layer()
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    end = time.monotonic() + 1
+    await until(lambda: time.monotonic() > end, "the membership ends")
+    await layer.group_add("room", channel)
+    subscriptions = layer._client.shards[0].subscriptions
+    await until(lambda: not subscriptions._unwanted, "what is not wanted is left")
+    await sender.group_send("room", {"n": 1})
+    assert await take(layer, channel) == {"n": 1}

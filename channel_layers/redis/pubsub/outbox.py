@@ -70,7 +70,7 @@ class PubSubOutbox(Outbox):
 
     def _ask(self, batch: Batch) -> None:
         def settle(reply: Any) -> None:
-            if batch.to == self._client and reply != 1:
+            if batch.to == self._client and (reply == 0 or type(reply) is not int):
                 self._room.release(batch.channels)
             if type(reply) is int:
                 for future in batch.futures:

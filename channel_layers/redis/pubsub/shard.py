@@ -225,18 +225,26 @@ class PubSubShard(Shard):
             return
         try:
             await self._confirmed(confirmation)
+        except GeneratorExit:  # the coroutine was thrown away, perhaps while this very thread holds the lock
+            if is_new:
+                background_loop().call_soon_threadsafe(self._part, group, channel)
+            raise
         except BaseException:
             if is_new:
-                with self.inbox.lock:
-                    self.groups.discard(group, channel)
+                self._part(group, channel)
             raise
+
+    def _part(self, group: str, channel: str) -> None:
+        with self.inbox.lock:
+            self.groups.discard(group, channel)
 
     def add_at_once(self, group: str, channel: str) -> bool:
         """Add a member, if the group is subscribed to. Under the lock."""
-        is_live = self.subscriptions.is_live(self._name_of(group))
-        if is_live:
-            self.groups.add(group, channel)
-        return is_live
+        if not self.subscriptions.is_live(self._name_of(group)):
+            return False
+        self.groups.add(group, channel)
+        # Wanted anew: to add a member makes room for it, and the last one before may have expired just then.
+        return self.subscriptions.want(self._name_of(group))
 
     def add(self, group: str, channel: str, confirmed: Confirmed) -> bool:
         """Add a member; whether the group is subscribed to, otherwise ``confirmed`` is called. Under the lock."""
