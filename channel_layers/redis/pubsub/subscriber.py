@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import hiredis
+try:
+    import hiredis
+except ImportError:  # without the extra the module can be imported, and a layer cannot be built
+    hiredis = None  # type: ignore[assignment]
 
 from ...statistics import logger
 from ..connection import Connection
