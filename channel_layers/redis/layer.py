@@ -68,7 +68,7 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
             mailbox_capacity = max(10_000, self.capacity)
         self._serializer = make_wire_serializer(serializer_format, symmetric_encryption_keys)
         self._terms = Terms(
-            keys=self._make_keys(prefix),
+            keys=Keys(prefix),
             capacity_of=_weakly(self.get_capacity),
             expiry_ms=max(1, round(self.expiry * 1000)),
             lease_ms=max(1, round(require_seconds("lease", lease) * 1000)),
@@ -78,9 +78,6 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
         )
         self._send_timeout = require_seconds("send_timeout", send_timeout)
         self._start_afresh()
-
-    def _make_keys(self, prefix: str) -> Keys:
-        return Keys(prefix)
 
     @abstractmethod
     def _new_client(self) -> AnyClient:
