@@ -15,6 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 try:
@@ -24,6 +25,7 @@ except ImportError:  # the module can be imported without its extra; a layer can
 
 from ..statistics import logger
 from .errors import RedisUnavailable
+from .futures import end
 
 Reply = Callable[[Any], None]
 
@@ -36,7 +38,7 @@ class Connection:
 
     :param sock: connected, authenticated, non-blocking.
     :param server: its name, for errors.
-    :param patience: seconds that a reply may take, after which the server counts as away.
+    :param patience: seconds for which a server may owe a reply and say nothing; then it counts as away.
     :param lost: called once, in the loop's thread, when the connection has ended other than by :meth:`close`.
     """
 
@@ -56,7 +58,7 @@ class Connection:
         self._parser = hiredis.Reader()
         self._waiting: deque[Reply] = deque()
         self._out: list[bytes] = []
-        self._unsent = b""
+        self._unsent: deque[memoryview] = deque()
         self._gathered: Callable[[], None] | None = None
         self._is_flush_due = False
         self._is_held = False
@@ -64,6 +66,8 @@ class Connection:
         self._answered = 0
         # When the commands up to a number were written, oldest first: only as many as are unanswered.
         self._written: deque[tuple[int, float]] = deque()
+        # Whether anything came since the latest look: who answers slowly, since it was asked much, is not away.
+        self._has_heard = False
         self._watch: asyncio.TimerHandle | None = None
         # What is to be called when a loop drives the connection again.
         self._deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -180,16 +184,7 @@ class Connection:
     def answer_to(self, command: bytes) -> asyncio.Future[Any]:
         """The reply to an encoded command, in the future; an error reply is raised there."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def settle(reply: Any) -> None:
-            if future.done():
-                return
-            if isinstance(reply, Exception):
-                future.set_exception(reply)
-            else:
-                future.set_result(reply)
-
-        self.ask(command, settle)
+        self.ask(command, partial(end, future))
         return future
 
     def flush(self) -> None:
@@ -205,10 +200,9 @@ class Connection:
             self._written.append((self._asked, loop.time()))
             if self._watch is None:
                 self._watch_replies()
-        if self._unsent:
-            self._unsent += data
-        else:
-            self._write(data)
+        self._unsent.append(memoryview(data))
+        if len(self._unsent) == 1:
+            self._write()
 
     def hold(self) -> None:
         """Write nothing until :meth:`release`."""
@@ -219,23 +213,25 @@ class Connection:
         if self._out and not self._is_flush_due:
             self._flush_soon()
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
+    def _write(self) -> None:
+        unsent = self._unsent
         try:
-            while view:
-                view = view[self._sock.send(view) :]
+            while unsent:
+                sent = self._sock.send(unsent[0])
+                if sent == len(unsent[0]):
+                    unsent.popleft()
+                else:
+                    unsent[0] = unsent[0][sent:]
         except _LATER:
-            self._unsent = bytes(view)
             if self.loop is not None:
                 self.loop.add_writer(self._fd, self._writable)
         except OSError as error:
             self._end(error)
 
     def _writable(self) -> None:
-        data, self._unsent = self._unsent, b""
         if self.loop is not None:
             self.loop.remove_writer(self._fd)
-        self._write(data)
+        self._write()
 
     # Replies
 
@@ -248,6 +244,7 @@ class Connection:
                 data = self._sock.recv(_READ_SIZE)
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
+                self._has_heard = True
                 self._parser.feed(data)
                 # A TLS socket may hold more than the selector knows of.
                 if len(data) < _READ_SIZE and not isinstance(self._sock, ssl.SSLSocket):
@@ -261,30 +258,37 @@ class Connection:
         self._hand_on()
 
     def _hand_on(self) -> None:
-        parse, waiting = self._parser.gets, self._waiting
         try:
-            reply = parse()
-            while reply is not False:
-                self._answered += 1
-                waiting.popleft()(reply)
-                reply = parse()
+            self._take_replies()
         except (hiredis.HiredisError, IndexError) as error:
             self._end(error)
         except Exception as error:  # of who asked: with a new connection he can begin anew
-            logger.exception("A reply of Redis at %s could not be handled", self.server)
+            logger.exception("What Redis at %s sent could not be handled", self.server)
             self._end(error)
         written = self._written
         while written and written[0][0] <= self._answered:
             written.popleft()
 
+    def _take_replies(self) -> None:
+        parse, waiting = self._parser.gets, self._waiting
+        reply = parse()
+        while reply is not False:
+            self._answered += 1
+            waiting.popleft()(reply)
+            reply = parse()
+
     def _watch_replies(self) -> None:
-        """End the connection if the oldest command has waited too long, otherwise look again when it would have."""
+        """End the connection if the oldest command has waited too long in silence, otherwise look again when it would
+        have."""
         loop, self._watch = self.loop, None
         if loop is None or self.closed or not self._waiting:
             return
         left = self._patience
         if self._written:
             left += self._written[0][1] - loop.time()
+        if left <= 0 and self._has_heard:
+            left = self._patience
+        self._has_heard = False
         if left <= 0:
             self._end(TimeoutError(f"no reply within {self._patience:g} s"))
         else:
@@ -315,6 +319,7 @@ class Connection:
         with suppress(OSError):
             self._sock.close()
         self._out.clear()
+        self._unsent.clear()
         self._let_go()
         self._call_deferred()
         # One by one out of the same queue: a reply that ends the connection is handed on by a loop over it.

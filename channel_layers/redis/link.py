@@ -15,6 +15,7 @@ from ..background import background_loop
 from ..statistics import logger
 from .connection import Connection
 from .errors import RedisUnavailable
+from .futures import end
 from .server import Server
 
 #: Seconds between attempts to connect: doubled from the first to the last.
@@ -75,6 +76,7 @@ class Link:
         self._is_lost = asyncio.Event()
         self._away = False
         self._is_restarting = False
+        self._is_stopped = False
 
     def start(self, driver: asyncio.AbstractEventLoop | None = None) -> None:
         """Connect, and stay connected. Does nothing if it was started already."""
@@ -83,7 +85,9 @@ class Link:
             self._task = background_loop().create_task(self._keep())
 
     async def stop(self) -> None:
-        """Close the connection, and make no other."""
+        """Close the connection, and make no other; who waits for one is told so."""
+        self._is_stopped = True
+        self._wake_waiting()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -106,14 +110,17 @@ class Link:
         First come, first served, so that what was to be sent while there was none is sent in its order.
 
         :raises TimeoutError: if it takes so many seconds.
+        :raises RedisUnavailable: if the link is stopped.
         """
         loop = asyncio.get_running_loop()
         while self.connection is None or self._waiting:
+            if self._is_stopped:
+                raise RedisUnavailable("the layer was closed meanwhile")
             up: asyncio.Future[None] = loop.create_future()
             self._waiting[up] = None
-            timer = None if seconds is None else loop.call_later(seconds, _end, up, asyncio.TimeoutError())
+            timer = None if seconds is None else loop.call_later(seconds, end, up, asyncio.TimeoutError())
             if self.connection is not None:
-                loop.call_soon(_end, up)
+                loop.call_soon(end, up)
             try:
                 await up
             finally:
@@ -126,7 +133,7 @@ class Link:
 
     def _wake_waiting(self) -> None:
         for up in self._waiting:
-            _end(up)
+            end(up)
 
     # Moving to another loop
 
@@ -234,14 +241,6 @@ class Link:
             logger.info("Redis at %s is back", self.server.label)
 
 
-def _end(future: asyncio.Future[None], error: Exception | None = None) -> None:
-    if not future.done():
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
-
-
 async def open_socket(server: Server, commands: Sequence[tuple[str, ...]] = ()) -> socket.socket:
     """Open a socket in a thread, as connecting blocks; a daemon, which delays no process that wants to end."""
     loop = asyncio.get_running_loop()
@@ -251,10 +250,8 @@ async def open_socket(server: Server, commands: Sequence[tuple[str, ...]] = ()) 
         if opened.done():
             if sock is not None:
                 sock.close()
-        elif sock is not None:
-            opened.set_result(sock)
-        elif error is not None:
-            opened.set_exception(error)
+        else:
+            end(opened, sock or error)
 
     def work() -> None:
         sock, problem = None, None

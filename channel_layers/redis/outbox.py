@@ -13,11 +13,13 @@ from ..exceptions import ChannelFull
 from ..names import client_id_of
 from . import scripts
 from .connection import Connection, pack
+from .futures import end
 from .keys import Keys
 from .refusals import FORGOTTEN, refused
+from .remembered import Remembered
 
-#: Channels and groups whose part of the command is remembered.
-_HEADS = 4096
+#: Channels, and groups, whose part of the command is remembered.
+HEADS = 4096
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,13 @@ class Outbox(ABC):
         self._writer: str = secrets.token_hex(5) if before is None else before._writer
         self._number: int = 0 if before is None else before._number
         # The part of the command that is the same for all messages of a channel; for normal channels the client is "".
-        self._heads: dict[str, tuple[str, bytes]] = {}
-        self._group_heads: dict[str, bytes] = {}
+        self._heads = Remembered(self._head, HEADS)
+        self._group_heads = Remembered(self._group_head, HEADS)
         self._batches: dict[str, Batch] = {}
 
     def send(self, channel: str, payload: bytes) -> asyncio.Future[None]:
         """Append a message to a channel; the future ends when the server has it, or with ``ChannelFull``."""
-        client, head = self._heads.get(channel) or self._head(channel)
+        client, head = self._heads[channel]
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not client:
             self._push(channel, with_payload(head, payload), future)
@@ -125,7 +127,7 @@ class Outbox(ABC):
         """What is the same for all messages to a channel of a process."""
 
     @abstractmethod
-    def _new_group_head(self, group: str) -> bytes:
+    def _group_head(self, group: str) -> bytes:
         """The beginning of the command that sends to a group."""
 
     # Normal channels
@@ -166,31 +168,12 @@ class Outbox(ABC):
         else:
             limits = (terms.capacity_of(channel), terms.expiry_ms, terms.policy)
             head = scripts.push.head(1, (terms.keys.queue(channel),), *limits)
-        if len(self._heads) >= _HEADS:
-            self._heads.clear()
-        self._heads[channel] = client, head
         return client, head
-
-    def _group_head(self, group: str) -> bytes:
-        if len(self._group_heads) >= _HEADS:
-            self._group_heads.clear()
-        head = self._group_heads[group] = self._new_group_head(group)
-        return head
 
 
 def with_payload(head: bytes, payload: bytes) -> bytes:
     """A command with its last argument."""
     return b"%b$%d\r\n%b\r\n" % (head, len(payload), payload)
-
-
-def end(future: asyncio.Future[None], error: Exception | None = None) -> None:
-    """End a future, unless it was cancelled."""
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
 
 
 def _ignored(_: Any) -> None:

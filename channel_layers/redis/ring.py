@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
+from .remembered import Remembered
+
 #: Names whose server is remembered.
 _REMEMBERED = 20_000
 
@@ -26,16 +28,11 @@ class Ring:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._servers = [(_number(name), index) for index, name in enumerate(names)]
-        self._found: dict[str, int] = {}
+        self._found = Remembered(self._draw, _REMEMBERED)
 
     def find(self, name: str) -> int:
         """The place of the server in the list that a channel or a group belongs to."""
-        index = self._found.get(name)
-        if index is None:
-            if len(self._found) >= _REMEMBERED:
-                self._found.clear()
-            index = self._found[name] = self._draw(name)
-        return index
+        return self._found[name]
 
     def _draw(self, name: str) -> int:
         number, highest, winner = _number(name), -1, -1

@@ -131,6 +131,29 @@ async def test_a_server_that_does_not_answer_ends_it(own_redis_server: RedisServ
 
 
 @pytest.mark.asyncio
+async def test_a_server_that_is_long_at_what_it_was_asked_does_not(redis_server: RedisServer) -> None:
+    """It reads on when it has answered what it had read: who was asked much is busy, not away."""
+    opened = Opened(redis_server, patience=0.5)
+    connection = opened.connection
+    connection.attach(asyncio.get_running_loop())
+    more_than_it_reads_at_once = "x" * 50_000
+    busy = "EVAL", _BUSY, 0, 100_000, more_than_it_reads_at_once
+    replies = await asyncio.gather(*(connection.answer(*busy) for _ in range(10)))
+    assert replies == [1] * 10
+    assert not opened.lost
+    connection.close()
+
+
+#: Keeps the server busy for so many microseconds.
+_BUSY = """
+local function now() local t = redis.call("TIME") return t[1] * 1000000 + t[2] end
+local until_then = now() + ARGV[1]
+while now() < until_then do end
+return 1
+"""
+
+
+@pytest.mark.asyncio
 async def test_a_server_that_dies_ends_it(own_redis_server: RedisServer) -> None:
     opened = Opened(own_redis_server)
     opened.connection.attach(asyncio.get_running_loop())

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 from ...exceptions import ChannelFull
 from .. import scripts
 from ..connection import Connection
-from ..outbox import Batch, Outbox, Terms, end, with_payload
+from ..futures import end
+from ..outbox import HEADS, Batch, Outbox, Terms, with_payload
 from ..refusals import refused
+from ..remembered import Remembered
 from .clock import ServerClock
 from .envelope import HEAD, entry, entry_head
 from .keys import PubSubKeys
-
-_HEADS = 4096
 
 
 class Room(Protocol):
@@ -54,7 +54,7 @@ class PubSubOutbox(Outbox):
         self._own = f".{client}!"
         self._room = room
         self.writer = int(self._writer, 16)
-        self._publish_heads: dict[str, bytes] = {}
+        self._publish_heads = Remembered(_publish_head, HEADS)
 
     def send(self, channel: str, payload: bytes) -> asyncio.Future[None]:
         """Publish a message to a channel; the future ends when the server has done so.
@@ -88,24 +88,13 @@ class PubSubOutbox(Outbox):
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def settle(reply: Any) -> None:
-            if future.done():
-                return
-            if type(reply) is int:
-                future.set_result(reply)
-            else:
-                future.set_exception(refused(self.connection, reply, "PUBLISH"))
+            end(future, reply if type(reply) is int else refused(self.connection, reply, "PUBLISH"))
 
         self._publish(name, data, settle)
         return future
 
     def _publish(self, name: str, data: bytes, settle: Callable[[Any], None]) -> None:
-        head = self._publish_heads.get(name)
-        if head is None:
-            if len(self._publish_heads) >= _HEADS:
-                self._publish_heads.clear()
-            encoded = name.encode()
-            head = self._publish_heads[name] = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n" % (len(encoded), encoded)
-        self.connection.ask(with_payload(head, self._envelope() + data), settle)
+        self.connection.ask(with_payload(self._publish_heads[name], self._envelope() + data), settle)
 
     def _envelope(self) -> bytes:
         if self._batches:
@@ -130,7 +119,7 @@ class PubSubOutbox(Outbox):
             else:
                 self._refuse(future, reply, scripts.publish, lambda: self._send_to_group(group, payload, future))
 
-        head = self._group_heads.get(group) or self._group_head(group)
+        head = self._group_heads[group]
         self.connection.ask(with_payload(head, self._envelope() + payload), settle)
 
     # Heads
@@ -138,7 +127,12 @@ class PubSubOutbox(Outbox):
     def _head_to_process(self, channel: str) -> bytes:
         return entry_head(channel)
 
-    def _new_group_head(self, group: str) -> bytes:
+    def _group_head(self, group: str) -> bytes:
         name, terms = self._keys.group(group), self._terms
         args = (name, self._keys.all, group, terms.expiry_ms, terms.policy, HEAD.size)
         return scripts.publish.head(1, (name,), *args)
+
+
+def _publish_head(name: str) -> bytes:
+    encoded = name.encode()
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n" % (len(encoded), encoded)

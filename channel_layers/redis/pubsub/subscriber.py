@@ -6,12 +6,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-try:
-    import hiredis
-except ImportError:  # without the extra the module can be imported, and a layer cannot be built
-    hiredis = None  # type: ignore[assignment]
-
-from ...statistics import logger
 from ..connection import Connection
 from ..errors import RedisUnavailable
 
@@ -53,28 +47,19 @@ class Subscriber(Connection):
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
-    def _hand_on(self) -> None:
+    def _take_replies(self) -> None:
         parse, waiting = self._parser.gets, self._waiting
         messages: list[Message] = []
-        try:
+        reply = parse()
+        while reply is not False:
+            if type(reply) is list and reply[0] == b"message":
+                messages.append(reply)
+            else:
+                if messages:
+                    self.on_messages(messages)
+                    messages = []
+                self._answered += 1
+                waiting.popleft()(reply)
             reply = parse()
-            while reply is not False:
-                if type(reply) is list and reply[0] == b"message":
-                    messages.append(reply)
-                else:
-                    if messages:
-                        self.on_messages(messages)
-                        messages = []
-                    self._answered += 1
-                    waiting.popleft()(reply)
-                reply = parse()
-            if messages:
-                self.on_messages(messages)
-        except (hiredis.HiredisError, IndexError) as error:
-            self._end(error)
-        except Exception as error:  # with a new connection one can begin anew
-            logger.exception("What Redis at %s published could not be handled", self.server)
-            self._end(error)
-        written = self._written
-        while written and written[0][0] <= self._answered:
-            written.popleft()
+        if messages:
+            self.on_messages(messages)

@@ -10,7 +10,8 @@ from typing import Any
 from ...exceptions import ChannelFull
 from .. import scripts
 from ..connection import Connection, pack
-from ..outbox import Batch, Outbox, Terms, end
+from ..futures import end
+from ..outbox import Batch, Outbox, Terms
 from ..refusals import FORGOTTEN, refused
 
 #: Above every count, also of a channel that is flagged as full.
@@ -97,7 +98,7 @@ class QueueOutbox(Outbox):
         # With new numbers: later messages may have taken theirs away.
         for index, (channel, message) in enumerate(zip(batch.channels, batch.messages, strict=True)):
             self._number += 1
-            at = len((self._heads.get(channel) or self._head(channel))[1]) + len(b"$12\r\n")
+            at = len(self._heads[channel][1]) + len(b"$12\r\n")
             batch.messages[index] = message[:at] + b"%012d" % self._number + message[at + 12 :]
         self._ask(batch, is_last_try)
 
@@ -108,7 +109,7 @@ class QueueOutbox(Outbox):
         return future
 
     def _send_to_group(self, group: str, payload: bytes, future: asyncio.Future[None]) -> None:
-        command = self._numbered(self._group_heads.get(group) or self._group_head(group), payload)
+        command = self._numbered(self._group_heads[group], payload)
 
         def settle(reply: Any) -> None:
             if isinstance(reply, list):
@@ -133,7 +134,7 @@ class QueueOutbox(Outbox):
         capacity = _NO_LIMIT if self._terms.drop_old else self._terms.capacity_of(channel)
         return pack(channel, capacity).partition(b"\r\n")[2]
 
-    def _new_group_head(self, group: str) -> bytes:
+    def _group_head(self, group: str) -> bytes:
         terms = self._terms
         limits = (terms.mailbox_capacity, terms.expiry_ms, terms.lease_ms, terms.policy)
         to = (terms.keys.group(group),)

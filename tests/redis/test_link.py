@@ -1,0 +1,53 @@
+"""A connection that comes back, until nobody wants it any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from redis_servers import RedisServer
+
+from channel_layers.background import in_background
+from channel_layers.redis.errors import RedisUnavailable
+from channel_layers.redis.link import Link
+from channel_layers.redis.server import Server
+
+
+@pytest.fixture
+def link(own_redis_server: RedisServer) -> Iterator[Link]:
+    host, port = own_redis_server.address
+    link = Link(Server("it", {"host": host, "port": port}), 10)
+    yield link
+    in_background(link.stop()).result(10)
+
+
+async def _start(link: Link) -> None:
+    link.start()
+
+
+def test_who_waits_for_one_that_is_stopped_hears_of_it(own_redis_server: RedisServer, link: Link) -> None:
+    own_redis_server.stop()
+    in_background(_start(link)).result(10)
+    waiting = [in_background(link.ready()) for _ in range(3)]
+    in_background(link.stop()).result(10)
+    for each in waiting:
+        with pytest.raises(RedisUnavailable, match="closed meanwhile"):
+            each.result(10)
+
+
+def test_one_that_is_stopped_is_never_ready(link: Link) -> None:
+    in_background(_start(link)).result(10)
+    assert in_background(link.ready()).result(10) is not None
+    in_background(link.stop()).result(10)
+    with pytest.raises(RedisUnavailable, match="closed meanwhile"):
+        in_background(link.ready()).result(10)
+
+
+def test_who_waits_too_long_leaves_nothing_behind(own_redis_server: RedisServer, link: Link) -> None:
+    own_redis_server.stop()
+    in_background(_start(link)).result(10)
+    for _ in range(3):
+        with pytest.raises(asyncio.TimeoutError):
+            in_background(link.ready(0.01)).result(10)
+    assert not link._waiting
