@@ -378,3 +378,90 @@ async def test_a_membership_that_is_made_anew_when_it_has_just_ended(site: PubSu
     await until(lambda: not subscriptions._unwanted, "what is not wanted is left")
     await sender.group_send("room", {"n": 1})
     assert await take(layer, channel) == {"n": 1}
+
+
+@pytest.mark.asyncio
+class TestTwoWhoAddTheSame:
+    """A membership holds if one of them succeeds, whatever becomes of the other."""
+
+    @pytest.mark.parametrize("given_up", [0, 1])
+    async def test_one_gives_up(self, own_redis_server: RedisServer, given_up: int) -> None:
+        site = PubSubSite(own_redis_server)
+        layer, sender = site.layer(send_timeout=DEADLINE), site.layer()
+        channel = await layer.new_channel()
+        await sender.group_send("room", {"n": 0})
+        own_redis_server.pause()
+        adding = [asyncio.ensure_future(layer.group_add("room", channel)) for _ in range(2)]
+        await asyncio.sleep(0)
+        adding[given_up].cancel()
+        await asyncio.wait({adding[given_up]})
+        own_redis_server.resume()
+        await soon(adding[1 - given_up])
+        await sender.group_send("room", {"n": 1})
+        assert await take(layer, channel) == {"n": 1}
+        await asyncio.to_thread(site.close)
+
+    async def test_both_give_up(self, own_redis_server: RedisServer) -> None:
+        site = PubSubSite(own_redis_server)
+        layer = site.layer(send_timeout=DEADLINE)
+        channel = await layer.new_channel()
+        own_redis_server.pause()
+        adding = [asyncio.ensure_future(layer.group_add("room", channel)) for _ in range(2)]
+        await asyncio.sleep(0)
+        for each in adding:
+            each.cancel()
+        await asyncio.wait(adding)
+        own_redis_server.resume()
+        await site.until_subscribers("group:room", 0)
+        assert not layer._client.shards[0].groups.groups()
+        assert not layer._client.shards[0].groups._attempts
+        await asyncio.to_thread(site.close)
+
+    async def test_who_gives_up_does_not_end_what_held_before(self, own_redis_server: RedisServer) -> None:
+        site = PubSubSite(own_redis_server)
+        layer, sender = site.layer(send_timeout=DEADLINE), site.layer()
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        with site.nobody_comes_back():
+            own_redis_server.kill_clients("pubsub")
+            shard = layer._client.shards[0]
+            await until(lambda: shard.is_out_of_touch, "it has noticed")
+            adding = asyncio.ensure_future(layer.group_add("room", channel))
+            await asyncio.sleep(0)
+            adding.cancel()
+            await asyncio.wait({adding})
+        await site.until_subscribers("group:room", 1)
+        await until(lambda: not shard.is_out_of_touch, "it is back")
+        await sender.group_send("room", {"n": 1})
+        assert await take(layer, channel) == {"n": 1}
+        await asyncio.to_thread(site.close)
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_comes_again_is_not_done_again(site: PubSubSite, sender: RedisPubSubChannelLayer) -> None:
+    """Its answer was late, and meanwhile the owner has changed its mind."""
+    layer = site.layer()
+    channel = await layer.new_channel()
+    await sender.group_add("room", channel)
+    shard = layer._client.shards[0]
+    ((client, number),) = shard.requests._heard
+    await layer.group_discard("room", channel)
+    with shard.inbox.lock:
+        shard.requests.take(["join", "room", channel, client, number])
+    assert not shard.groups.members("room")
+    await sender.group_add("room", channel)
+    assert list(shard.groups.members("room")) == [channel]
+
+
+@pytest.mark.asyncio
+async def test_who_no_longer_waits_is_forgotten(own_redis_server: RedisServer) -> None:
+    site = PubSubSite(own_redis_server)
+    layer = site.layer(send_timeout=0.05)
+    channel = await layer.new_channel()
+    own_redis_server.pause()
+    outcomes = await asyncio.gather(*(layer.group_add("room", channel) for _ in range(20)), return_exceptions=True)
+    assert all(isinstance(outcome, LayerUnavailable) for outcome in outcomes)
+    subscriptions = layer._client.shards[0].subscriptions
+    assert not any(entry.waiting for entry in subscriptions._names.values())
+    own_redis_server.resume()
+    await asyncio.to_thread(site.close)

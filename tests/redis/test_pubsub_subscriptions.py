@@ -10,6 +10,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -369,8 +370,10 @@ class TestOrder:
         server = client.connect()
         client.run(renew(client))
         told: list[Exception | None] = []
-        for _ in range(3):
-            assert not client.subscriptions.want("a", told.append)
+        waiting = [partial(told.append) for _ in range(4)]
+        for each in waiting:
+            assert not client.subscriptions.want("a", each)
+        client.subscriptions.wait_no_longer("a", waiting[1])
         client.turn()
         server.serve()
         client.turn()

@@ -29,6 +29,10 @@ class PubSubClient(Client[PubSubShard]):
         self._warned: set[str] = set()
         super().__init__(servers, *args)
 
+    def _start_afresh(self) -> None:
+        self._warned.clear()
+        super()._start_afresh()
+
     def _new_inbox(self) -> RemoteInbox:
         return RemoteInbox(self.expiry, self.terms.capacity_of, self.terms.drop_old)
 
@@ -62,6 +66,7 @@ class PubSubClient(Client[PubSubShard]):
         for shard in self.shards:
             shard.groups.discard_channel(channel)
         self.inbox.discard(channel)
+        self._warned.discard(channel)
 
     async def flush(self) -> None:
         """Empty the layer for every client. In the background loop."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...background import background_loop, in_background
 from ..errors import RedisUnavailable
+from ..futures import end
 from .envelope import entry, entry_head
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 #: Seconds after which a process that is not there, or has not answered, is asked again: it may be about to connect, or
 #: have lost its connection with the request, or with the answer. Doubled each time that it is there.
 _ASK_AGAIN = 0.05
+
+#: Requests of others that are known when they are repeated: the latest.
+_REMEMBERED = 10_000
 
 _NOBODY = entry_head("")
 
@@ -38,6 +42,8 @@ class Requests:
         self._numbers = itertools.count(1)
         # Number of a request -> its answer: an empty text, or why it could not be done. In the background loop.
         self._pending: dict[str, asyncio.Future[str]] = {}
+        # Client and number of what was asked for -> the answer; None while there is none yet.
+        self._heard: dict[tuple[str, str], str | None] = {}
 
     async def ask(self, what: str, owner: str, group: str, channel: str) -> bool:
         """Ask the owner of a channel, and wait for its answer; False if there was no such process to ask.
@@ -56,7 +62,7 @@ class Requests:
             raise RedisUnavailable(f"Redis at {self._shard.server.label} is away; waited {seconds:g} s")
         return asking.result()
 
-    async def _ask(self, what: str, owner: str, group: str, channel: str, end: float) -> bool:
+    async def _ask(self, what: str, owner: str, group: str, channel: str, until: float) -> bool:
         shard = self._shard
         await shard.until_ready()
         number, answer = str(next(self._numbers)), background_loop().create_future()
@@ -66,7 +72,7 @@ class Requests:
         try:
             while True:
                 receivers = await (await shard.pubsub_outbox()).publish(shard.keys.mailbox(owner), request)
-                left = end - time.monotonic()
+                left = until - time.monotonic()
                 await asyncio.wait({answer}, timeout=max(0.0, min(pause, left)))
                 if answer.done():
                     break
@@ -92,25 +98,43 @@ class Requests:
             background_loop().call_soon_threadsafe(self._end, number, text)
             return
         group, channel, client, number = rest
-
-        def answer(error: Exception | None = None) -> None:
-            if error is not None:  # of a join: the server does not let us listen there
-                with self._shard.inbox.lock:
-                    self._shard.groups.discard(group, channel)
-            in_background(self._answer(client, number, str(error or "")))
-
-        if what == "leave":
-            self._shard.groups.discard(group, channel)
-        elif what == "discard":
-            self._shard.owner.end_channel(channel)
-        elif not self._shard.add(group, channel, answer):
+        request = client, number
+        if request in self._heard:  # it is not done again: meanwhile it may have been undone
+            known = self._heard[request]
+            if known is not None:
+                in_background(self._answer(client, number, known))
             return
-        answer()
+        self._heard[request] = None
+        if len(self._heard) > _REMEMBERED:
+            del self._heard[next(iter(self._heard))]
+        self._do(what, group, channel, request)
+
+    def _do(self, what: str, group: str, channel: str, request: tuple[str, str]) -> None:
+        def join_ends(error: Exception | None) -> None:
+            if attempt is not None:
+                with self._shard.inbox.lock:
+                    (self._shard.groups.succeed if error is None else self._shard.groups.fail)(attempt)
+            done(str(error or ""))
+
+        def done(text: str = "") -> None:
+            if request in self._heard:
+                self._heard[request] = text
+            in_background(self._answer(*request, text))
+
+        if what == "join":
+            attempt = self._shard.attempt(group, channel, join_ends)
+            if attempt is not None:
+                return
+        elif what == "leave":
+            self._shard.groups.discard(group, channel)
+        else:
+            self._shard.owner.end_channel(channel)
+        done()
 
     def _end(self, number: str, text: str) -> None:
         future = self._pending.get(number)
-        if future is not None and not future.done():
-            future.set_result(text)
+        if future is not None:
+            end(future, text)
 
     async def _answer(self, client: str, number: str, text: str) -> None:
         with suppress(RedisUnavailable):  # who asked learns from the clock that there is no answer

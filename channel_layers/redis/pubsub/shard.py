@@ -23,7 +23,7 @@ from ..writers import Writers
 from .clock import ServerClock
 from .envelope import HEAD, entries
 from .keys import PubSubKeys
-from .members import LocalGroups
+from .members import Attempt, LocalGroups
 from .outbox import PubSubOutbox
 from .requests import Requests
 from .subscriber import Message, Subscriber
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks whether the server is still there, and for which it may take to say so.
 _PULSE, _PATIENCE = 4.0, 2.0
+
+#: Writers of this client that are known as such: the latest. Of others, no message is on its way any more.
+_OWN_WRITERS = 1000
 
 
 class PubSubShard(Shard):
@@ -68,7 +71,7 @@ class PubSubShard(Shard):
         self._group_prefix = self.keys.group("")
         self._writers = Writers()
         # Of this client: the writers, and messages on their way to its own channels.
-        self._own_writers: set[int] = set()
+        self._own_writers: dict[int, None] = {}
         self._coming: dict[str, int] = {}
         #: Whether what is sent to this client may be missed, after it was not.
         self.is_out_of_touch = False
@@ -91,7 +94,9 @@ class PubSubShard(Shard):
         outbox = PubSubOutbox(
             connection, self.terms, self._missed, self.published, self.clock, self.client, self, before
         )
-        self._own_writers.add(outbox.writer)
+        self._own_writers[outbox.writer] = None
+        if len(self._own_writers) > _OWN_WRITERS:
+            del self._own_writers[next(iter(self._own_writers))]
         return outbox
 
     # Life: in the background loop
@@ -205,12 +210,14 @@ class PubSubShard(Shard):
         with self.inbox.lock:
             is_live = self.subscriptions.want(name, confirmation.settle)
         if not is_live:
-            await self._confirmed(confirmation)
+            await self._confirmed(name, confirmation)
 
-    async def _confirmed(self, confirmation: Confirmation) -> None:
+    async def _confirmed(self, name: str, confirmation: Confirmation) -> None:
         self.owner.check_home()  # one that has ended hears no answer
         if not await confirmation.came(self.send_timeout):
-            raise self._waited(self.reading.failure or asyncio.TimeoutError())
+            with self.inbox.lock:
+                self.subscriptions.wait_no_longer(name, confirmation.settle)
+            raise self._waited()
 
     async def join(self, group: str, channel: str) -> None:
         """Make a channel of this client a member, and return when what anyone sends to the group arrives.
@@ -219,24 +226,24 @@ class PubSubShard(Shard):
         """
         confirmation = Confirmation()
         with self.inbox.lock:
-            is_new = channel not in self.groups.members(group)
-            is_live = self.add(group, channel, confirmation.settle)
-        if is_live:
+            attempt = self.attempt(group, channel, confirmation.settle)
+        if attempt is None:
             return
         try:
-            await self._confirmed(confirmation)
+            await self._confirmed(self._name_of(group), confirmation)
         except GeneratorExit:  # the coroutine was thrown away, perhaps while this very thread holds the lock
-            if is_new:
-                background_loop().call_soon_threadsafe(self._part, group, channel)
+            background_loop().call_soon_threadsafe(self.take_back, attempt)
             raise
         except BaseException:
-            if is_new:
-                self._part(group, channel)
+            self.take_back(attempt)
             raise
-
-    def _part(self, group: str, channel: str) -> None:
         with self.inbox.lock:
-            self.groups.discard(group, channel)
+            self.groups.succeed(attempt)
+
+    def take_back(self, attempt: Attempt) -> None:
+        """End a membership that the server has not confirmed. Without the lock."""
+        with self.inbox.lock:
+            self.groups.fail(attempt)
 
     def add_at_once(self, group: str, channel: str) -> bool:
         """Add a member, if the group is subscribed to. Under the lock."""
@@ -246,10 +253,13 @@ class PubSubShard(Shard):
         # Wanted anew: to add a member makes room for it, and the last one before may have expired just then.
         return self.subscriptions.want(self._name_of(group))
 
-    def add(self, group: str, channel: str, confirmed: Confirmed) -> bool:
-        """Add a member; whether the group is subscribed to, otherwise ``confirmed`` is called. Under the lock."""
-        self.groups.add(group, channel)
-        return self.subscriptions.want(self._name_of(group), confirmed)
+    def attempt(self, group: str, channel: str, confirmed: Confirmed) -> Attempt | None:
+        """Add a member; if the group is not subscribed to yet, ``confirmed`` is called later. Under the lock."""
+        attempt = self.groups.attempt(group, channel)
+        if not self.subscriptions.want(self._name_of(group), confirmed):
+            return attempt
+        self.groups.succeed(attempt)
+        return None
 
     def _name_of(self, group: str) -> str:
         return self._group_prefix + group

@@ -25,7 +25,7 @@ class _Name:
 
     def __init__(self) -> None:
         self.is_live = False
-        self.waiting: list[Confirmed] = []
+        self.waiting: dict[Confirmed, None] = {}
 
 
 class Subscriptions:
@@ -62,8 +62,14 @@ class Subscriptions:
             self._ask(b"SUBSCRIBE", name, entry)
         is_live = self._is_live(entry)
         if not is_live and confirmed is not None:
-            entry.waiting.append(confirmed)
+            entry.waiting[confirmed] = None
         return is_live
+
+    def wait_no_longer(self, name: str, confirmed: Confirmed) -> None:
+        """Do not call back: nobody waits for it any more."""
+        entry = self._names.get(name)
+        if entry is not None:
+            entry.waiting.pop(confirmed, None)
 
     def _is_live(self, entry: _Name) -> bool:
         # A connection may have ended that nobody has told of yet.
@@ -153,9 +159,9 @@ class Subscriptions:
                 if error is None and connection is self._connection:
                     entry.is_live = True
                 # Of a connection that is lost, who waits waits on: all is asked again on the next.
-                waiting: list[Confirmed] = []
+                waiting: dict[Confirmed, None] = {}
                 if entry.is_live or (error is not None and not connection.closed):
-                    waiting, entry.waiting = entry.waiting, []
+                    waiting, entry.waiting = entry.waiting, {}
                 if error is not None and also is None and not connection.closed and self._names.get(name) is entry:
                     del self._names[name]  # whoever wants it again asks again
             for confirmed in waiting:
@@ -178,7 +184,7 @@ class Confirmation:
             self._loop.call_soon_threadsafe(self._end, error)
 
     def _end(self, error: Exception | None) -> None:
-        if not self._future.done():
+        if not self._future.done():  # as a result: nobody may wait any more
             self._future.set_result(error)
 
     async def came(self, seconds: float) -> bool:
