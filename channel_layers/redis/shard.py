@@ -14,6 +14,7 @@ from . import normal, scripts
 from .calls import answer, release_after, run, tell
 from .connection import Connection
 from .errors import RedisUnavailable
+from .futures import end
 from .link import Link
 from .normal import Queues
 from .outbox import Outbox, Terms
@@ -62,7 +63,7 @@ class Shard(ABC):
         self.near_outbox: Outbox | None = None
         # That of a connection of the home loop that was lost, and those in that loop who wait for another.
         self._lost_near_outbox: Outbox | None = None
-        self._waiting_for_near: list[asyncio.Future[None]] = []
+        self._waiting_for_near: dict[asyncio.Future[None], None] = {}
         self._far_outbox: Outbox | None = None
         self.is_popping = False
         #: Whether its connections were closed for good: the layer goes on with another shard.
@@ -169,14 +170,16 @@ class Shard(ABC):
         It is waited for, and not gone around: the server may come late to what was sent over a connection that is
         lost, and only the numbers of one and the same writer tell that later messages have come before.
         """
-        end = time.monotonic() + self.send_timeout
+        until = time.monotonic() + self.send_timeout
         while self._lost_near_outbox is not None:
             up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting_for_near.append(up)
+            self._waiting_for_near[up] = None
             try:
-                await asyncio.wait_for(up, end - time.monotonic())
-            except asyncio.TimeoutError as error:
-                raise self._waited(self.far.failure or self.near.failure or error) from error
+                done, _ = await asyncio.wait({up}, timeout=until - time.monotonic())
+            finally:
+                self._waiting_for_near.pop(up, None)
+            if not done:
+                raise self._waited()
         return self.near_outbox
 
     async def far_outbox(self) -> Outbox:
@@ -192,11 +195,12 @@ class Shard(ABC):
         self.far.start()
         try:
             return await self.far.ready(self.send_timeout)
-        except asyncio.TimeoutError as error:
-            raise self._waited(self.far.failure or error) from error
+        except asyncio.TimeoutError:
+            raise self._waited() from None
 
-    def _waited(self, failure: Exception) -> RedisUnavailable:
-        text = str(failure) or f"Redis at {self.server.label} does not answer"
+    def _waited(self) -> RedisUnavailable:
+        failure = next((link.failure for link in (self.far, *self.links) if link.failure is not None), None)
+        text = failure or f"Redis at {self.server.label} does not answer"
         error = RedisUnavailable(f"{text}; waited {self.send_timeout:g} s")
         error.__cause__ = failure
         return error
@@ -251,10 +255,8 @@ class Shard(ABC):
             in_background(release_after(self.far_connection(), connection))
             self.near_outbox = self._new_outbox(connection, self._lost_near_outbox)
             self._lost_near_outbox = None
-            waiting, self._waiting_for_near = self._waiting_for_near, []
-            for up in waiting:
-                if not up.done():
-                    up.set_result(None)
+            for up in self._waiting_for_near:
+                end(up)
 
     def _near_is_down(self) -> None:
         if self.near_outbox is not None:

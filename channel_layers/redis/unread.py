@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
@@ -95,10 +96,14 @@ class RemoteInbox(Inbox):
         """
         queues, append, deliver, unwoken = self._queues, self._append, self.deliver, self._unwoken
         at_once = len(channels) <= _AT_ONCE
+        failure = None
         for channel in channels:
             queue = queues.get(channel)
             if queue is None or len(queue.items) + 1 >= queue.capacity:
-                deliver(channel, payload, deadline)
+                try:
+                    deliver(channel, payload, deadline)
+                except Exception as error:  # a capacity that a user computes, say: the others get it
+                    failure = error
             elif at_once:
                 append(queue, payload, deadline)
             else:
@@ -107,6 +112,8 @@ class RemoteInbox(Inbox):
         if unwoken and not self._is_waking:
             self._is_waking = True
             self._wake_soon(asyncio.get_running_loop())
+        if failure is not None:
+            raise failure
 
     def _wake_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon(self._wake_some, loop)
@@ -147,17 +154,14 @@ class RemoteInbox(Inbox):
         :param also_to: channels that get it in any case.
         :returns: those that got it.
         """
-        for channel in also_to:
-            if channel not in self._queues:
-                self._open(channel)
         now = time.monotonic()
-        reached = []
-        for queue in tuple(self._queues.values()):
+        for queue in tuple(self._due):
             self._expire(queue, now)
-            if queue.items or queue.waiters.any() or queue.name in also_to:
-                self._append(queue, payload, now + self.expiry)
-                reached.append(queue.name)
-        return reached
+        names = dict.fromkeys(name for name, queue in self._queues.items() if queue.items or queue.waiters.any())
+        names.update(dict.fromkeys(also_to))
+        for name in names:
+            self._append(self._queues.get(name) or self._open(name), payload, now + self.expiry)
+        return list(names)
 
     def held(self, channel: str) -> int:
         """How many messages wait here for a channel."""
@@ -165,22 +169,25 @@ class RemoteInbox(Inbox):
         return len(queue.items) if queue is not None else 0
 
     def give_away(self, channel: str, keep: int = 0) -> list[Popped]:
-        """Take back what was popped for a normal channel, but for the oldest ``keep``; oldest first."""
-        elements: list[Popped] = []
-        while self.held(channel) > keep:
-            payload = self._remove_newest(self._queues[channel])
-            self.arrived -= 1
-            if type(payload) is Popped:
-                elements.insert(0, payload)
-        return elements
+        """Take back what was popped for a normal channel, but for the oldest ``keep`` messages; oldest first.
 
-    def _remove_newest(self, queue: ChannelQueue) -> Any:
-        _, number, payload = queue.items.pop()
-        if queue.prefix is not None and queue.prefix.items is not None:
-            del queue.prefix.items[number]
-        if not queue.items and not queue.parked:
+        What else it holds came for this process only, and stays.
+        """
+        if self.held(channel) <= keep:
+            return []
+        queue = self._queues[channel]
+        given: list[Popped] = []
+        kept: deque[tuple[float, int, Any]] = deque()
+        for item in queue.items:
+            if len(kept) + len(given) >= keep and type(item[2]) is Popped:
+                given.append(item[2])
+            else:
+                kept.append(item)
+        queue.items = kept
+        self.arrived -= len(given)
+        if not kept and not queue.parked:
             self._park(queue)
-        return payload
+        return given
 
     def tidy(self) -> None:
         """Drop what has expired, also in channels that nobody asks for."""

@@ -6,14 +6,18 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from typing import Any
 
 import pytest
+from numbered import until
+from redis_scripts import COMMANDS, PASSWORD, rights
 from redis_servers import RedisServer
 
-from channel_layers import LayerClosed
+from channel_layers import LayerClosed, LayerUnavailable
 from channel_layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from channel_layers.redis.client import elsewhere
+from channel_layers.redis.unread import Popped
 
 
 def make_layer(server: RedisServer, **options: Any) -> RedisChannelLayer:
@@ -164,3 +168,39 @@ async def test_what_was_asked_of_a_layer_while_it_closed_is_not_begun_afterwards
     await elsewhere(ask())
     assert all(link._task is None for link in former.links)
     await layer.close()
+
+
+@pytest.mark.asyncio
+async def test_what_was_popped_is_given_up_with_a_word_if_the_server_is_away(
+    own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = make_layer(own_redis_server, send_timeout=0.2)
+    queues = layer._client.shards[0].queues
+    receiving = asyncio.ensure_future(layer.receive("jobs"))
+    await until(lambda: queues._asked, "it waits")
+    own_redis_server.kill()
+    await until(lambda: queues._connection is None or queues._connection.closed, "it has noticed")
+    with layer._inbox.lock:  # as if it had come just before
+        layer._inbox.deliver_popped("jobs", Popped(b"1:2:a message", b"a message", queues), time.monotonic() + 60)
+        receiving.cancel()
+    await asyncio.wait({receiving})
+    with caplog.at_level(logging.WARNING, "channel_layers"):
+        await layer.close()
+    assert "1 messages taken from 'jobs' may be lost" in caplog.text
+    assert not queues._returning
+
+
+@pytest.mark.asyncio
+async def test_who_may_not_show_that_he_is_there_is_told_so(redis_server: RedisServer) -> None:
+    """Nothing else would say why a layer that may read and write everything never begins."""
+    prefix = f"end{secrets.token_hex(4)}"
+    admin = redis_server.client()
+    admin.execute_command("ACL", "SETUSER", prefix, *rights(COMMANDS, prefix), "resetchannels")
+    host = {"address": redis_server.url, "username": prefix, "password": PASSWORD}
+    layer = RedisChannelLayer(hosts=[host], prefix=prefix, send_timeout=0.3)
+    try:
+        with pytest.raises(LayerUnavailable, match=r"refuses SUBSCRIBE.*NOPERM"):
+            await layer.group_add("room", await layer.new_channel())
+    finally:
+        await layer.close()
+        admin.execute_command("ACL", "DELUSER", prefix)

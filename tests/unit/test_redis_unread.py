@@ -175,3 +175,47 @@ async def test_an_announcement_reaches_who_waits_who_holds_messages_and_who_is_n
     assert [inbox.claim("p!full") for _ in range(4)] == [b"unread", b"lost", b"back", None]
     assert inbox.claim("p!busy") == inbox.claim("p!new") == inbox.claim("p!waits") == b"back"
     assert inbox.arrived == inbox.delivered
+
+
+def test_what_came_for_this_process_only_is_not_given_back() -> None:
+    """A notice among messages that were popped for those who waited, and do so no longer."""
+    inbox, _ = make_inbox()
+    popped = [Popped(b"e%d" % n, b"%d" % n, None) for n in range(3)]
+    inbox.deliver_popped("jobs", popped[0], later())
+    inbox.announce(b"notice")
+    inbox.deliver_popped("jobs", popped[1], later())
+    inbox.deliver_popped("jobs", popped[2], later())
+    assert inbox.give_away("jobs", keep=3) == [popped[2]]
+    assert inbox.give_away("jobs") == [popped[0], popped[1]]
+    assert inbox.give_away("jobs") == []
+    assert inbox.claim("jobs") == b"notice"
+    assert inbox.claim("jobs") is None
+    assert (inbox.arrived, inbox.delivered, inbox.dropped) == (1, 1, {})
+
+
+def test_a_notice_for_a_channel_that_the_inbox_is_about_to_forget() -> None:
+    """What has expired in more channels than the inbox remembers makes it forget others while it looks for them."""
+    inbox, _ = make_inbox()
+    for n in range(5_000):
+        inbox.deliver(f"p!{n}", b"old", time.monotonic() - 1)
+    inbox.deliver("p!warned", b"1", later())
+    assert inbox.claim("p!warned") == b"1"
+    assert inbox.announce(b"notice", ["p!warned"]) == ["p!warned"]
+    assert inbox.claim("p!warned") == b"notice"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("count", [3, 200])
+async def test_a_capacity_that_fails_costs_the_others_of_its_group_nothing(count: int) -> None:
+    def capacity_of(channel: str) -> int:
+        if channel == "p!0":
+            raise RuntimeError("no capacity for you")
+        return 100
+
+    inbox = CountedInbox(60, capacity_of, Freed(), False)
+    channels = [f"p!{n}" for n in range(count)]
+    receivers = [asyncio.ensure_future(inbox.take(channel)) for channel in channels[1:]]
+    await asyncio.sleep(0)
+    with inbox.lock, pytest.raises(RuntimeError, match="no capacity for you"):
+        inbox.deliver_to_each(channels, b"1", later())
+    assert await asyncio.wait_for(asyncio.gather(*receivers), 10) == [b"1"] * (count - 1)

@@ -64,7 +64,7 @@ class Lease:
         shard = self._shard
         if not self.is_held:
             return
-        await shard.presence.ready()
+        await shard.until_present()
         async with self._one_at_a_time:
             if not self.is_held:
                 return
@@ -80,7 +80,9 @@ class Lease:
                     connection, scripts.register, keys, shard.terms.lease_ms, position, *counts
                 )
             finally:
-                self.is_counting = False
+                with shard.inbox.lock:
+                    self.is_counting = False
+                    shard.places.tell_soon()
             with shard.inbox.lock:
                 is_lost = bool(is_new) or position_of(newest) < shard.mailbox.position
                 # The first time there was nothing to lose: what is there, is early.
@@ -89,7 +91,6 @@ class Lease:
                     shard.mailbox.start_anew()
                 self._notice(int(epoch))
                 groups = shard.mailbox.memberships.groups()
-                shard.places.tell_soon()
             self._list_again(connection, groups)
             if begins_anew:
                 shard.reading.restart()

@@ -97,6 +97,16 @@ class QueueShard(Shard):
         keys = (*self.own_keys, self.keys.early(self.client), self.keys.wake(self.client))
         await connection.answer("UNLINK", *keys)
 
+    async def until_present(self) -> None:
+        """Wait until others can see that this process is there.
+
+        :raises RedisUnavailable: if that takes longer than a send may.
+        """
+        try:
+            await self.presence.ready(self.send_timeout)
+        except asyncio.TimeoutError:
+            raise self._waited() from None
+
     # Verbs
 
     async def change(self, what: str, client: str, group: str, channel: str) -> Position | None:
