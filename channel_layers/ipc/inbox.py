@@ -1,0 +1,138 @@
+"""The inbox of a client: what its reader delivers into. It tells senders what has left, and what is full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..inbox import ChannelQueue
+from ..redis.unread import GroupMessage, RemoteInbox
+from .counters import NOWHERE, Counters
+from .mailbox import Reader
+
+__all__ = ["GroupMessage", "MailboxInbox", "Uncounted"]
+
+
+class Uncounted(bytes):
+    """A direct message of a channel for which the counters had no room."""
+
+
+class MailboxInbox(RemoteInbox):
+    """An inbox that keeps the counters of a mailbox. A counted direct message is ``bytes`` in it.
+
+    :param forget: called, under the lock, when the layer was flushed.
+    """
+
+    def __init__(self, expiry: float, capacity_of: Callable[[str], int], forget: Callable[[], None]) -> None:
+        super().__init__(expiry, capacity_of, drop_old=False)
+        self._forget_memberships = forget
+        self._reader: Reader | None = None
+        self._counters: Counters | None = None
+        # Of channels that have counted messages here, or are marked full.
+        self._entries: dict[ChannelQueue, int] = {}
+        #: Channels that are full, partly with group messages; True once senders know.
+        self.full: dict[ChannelQueue, bool] = {}
+        self.has_unmarked = False
+        self.on_leave = self._has_left
+
+    def use(self, reader: Reader | None) -> None:
+        """Keep the counters of this mailbox from now on. Under the lock, and empty."""
+        self._reader = reader
+        self._counters = reader.mailbox.counters if reader is not None else None
+        self._entries.clear()
+        self.full.clear()
+
+    # Arrival
+
+    def deliver_direct(self, channel: str, payload: bytes, deadline: float, entry: int) -> None:
+        """Append a direct message that was counted in an entry, or in none."""
+        if entry == NOWHERE:
+            payload = Uncounted(payload)
+        else:
+            queue = self._queues.get(channel) or self._open(channel)
+            self._entries[queue] = entry
+        self.deliver(channel, payload, deadline)
+
+    def _is_full(self, queue: ChannelQueue) -> None:
+        # Where all is counted, senders know already.
+        is_known = all(type(payload) is bytes for _, _, payload in queue.items)
+        self.full[queue] = is_known
+        self.has_unmarked = self.has_unmarked or not is_known
+
+    def mark_full(self, key_of: Callable[[str], int]) -> None:
+        """Tell senders which channels are full. Under the lock of the mailbox, too."""
+        counters = self._counters
+        if counters is None:
+            return
+        self.has_unmarked = False
+        for queue, is_marked in self.full.items():
+            if not is_marked:
+                entry = self._entries.get(queue, NOWHERE)
+                if entry == NOWHERE:
+                    entry = counters.entry(key_of(queue.name), counters.left)
+                if entry != NOWHERE:
+                    self._entries[queue] = entry
+                    counters.full[entry] = 1
+                self.full[queue] = True
+
+    # Departure
+
+    def _has_left(self, queue: ChannelQueue, payload: Any) -> None:
+        counters = self._counters
+        if counters is None:
+            return
+        entry = self._entries.get(queue, NOWHERE)
+        if entry != NOWHERE and type(payload) is bytes:
+            counters.leave(entry)
+        if queue in self.full and len(queue.items) < queue.capacity:
+            del self.full[queue]
+            if entry != NOWHERE:
+                counters.full[entry] = 0
+        if not queue.items:
+            self._entries.pop(queue, None)
+
+    def claim(self, channel: str) -> Any:
+        """Take the oldest message, unless the layer was flushed since it came."""
+        reader = self._reader
+        if reader is not None and reader.has_flush:
+            self.notice_flush()
+        return super().claim(channel)
+
+    def notice_flush(self) -> None:
+        """Drop everything if the layer was flushed."""
+        reader, counters = self._reader, self._counters
+        if reader is None or not reader.has_flush:
+            return
+        self._counters = None  # what a flush leaves of them is known already
+        self.clear("flushed")
+        self._entries.clear()
+        self.full.clear()
+        self._forget_memberships()
+        reader.notice_flush()
+        self._counters = counters
+
+    def close(self) -> None:
+        """Drop everything and end every wait."""
+        super().close()
+        self._entries.clear()
+        self.full.clear()
+
+    # What the reader looks after
+
+    def counted(self) -> dict[int, int]:
+        """Entry -> counted messages that are here."""
+        return {
+            entry: sum(type(payload) is bytes for _, _, payload in queue.items)
+            for queue, entry in self._entries.items()
+        }
+
+    def next_to_expire(self) -> float | None:
+        """When the oldest message of a full channel expires (monotonic): only then may senders send again."""
+        return min((queue.items[0][0] for queue in self.full if queue.items), default=None)
+
+    def expire_full(self) -> None:
+        """Drop what has expired in full channels."""
+        now = time.monotonic()
+        for queue in tuple(self.full):
+            self._expire(queue, now)
