@@ -99,7 +99,7 @@ class Client:
                     self.reader = reader
                 self._watch = Watch(bell, self._turn)
                 self._watch.move(self.home.loop)
-            return self.reader  # type: ignore[return-value]
+            return self.reader
 
     @property
     def _slot(self) -> int:

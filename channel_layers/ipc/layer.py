@@ -62,7 +62,9 @@ class IPCChannelLayer(BaseChannelLayer):
         _require_system()
         self._prefix = _require_prefix(prefix)
         self._memory = _require_between("message_memory", message_memory, _LEAST_MEMORY, _MOST_MEMORY, "bytes")
-        self._permissions = _require_between("permissions", permissions, 0o600, 0o777, "mode bits, with 0o600 among them")
+        self._permissions = _require_between(
+            "permissions", permissions, 0o600, 0o777, "mode bits, with 0o600 among them"
+        )
         if self._permissions & 0o600 != 0o600:
             raise InvalidChannelLayerError(f"permissions must let the owner read and write, not {oct(permissions)}")
         self._serializer = MsgpackSerializer()

@@ -109,9 +109,7 @@ class Mailbox:
         is_flushed = words[NOTICED] != words[FLUSHES]
         left = counters.flushed if is_flushed else counters.left
         entry = counters.entry(key, left)
-        if entry != NOWHERE and (
-            counters.unread(entry, left) >= capacity or (counters.full[entry] and not is_flushed)
-        ):
+        if entry != NOWHERE and (counters.unread(entry, left) >= capacity or (counters.full[entry] and not is_flushed)):
             if words[REBUILD]:
                 self._wake_up()
             return FULL

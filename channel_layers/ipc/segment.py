@@ -138,7 +138,7 @@ def _make_room(descriptor: int, name: str, size: int) -> None:
 def _refused(name: str, problem: str) -> InvalidChannelLayerError:
     return InvalidChannelLayerError(
         f"the shared memory {name} cannot be used: {problem}. Stop whoever uses it and remove it (on Linux it is "
-        f"/dev/shm{name}), or choose another prefix"
+        f"/dev/shm{name}), or choose another prefix"  # noqa: S108
     )
 
 

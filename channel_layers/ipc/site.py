@@ -264,26 +264,24 @@ class Site:
             os.unlink(self._lock_path)
 
 
-_sites: dict[str, Site] = {}
-_lock = threading.Lock()
+# By process, since a child's layers may look for theirs before the parent's are forgotten.
+_sites: dict[tuple[int, str], Site] = {}
 
 
 def site_of(prefix: str) -> Site:
     """The site of a prefix, the same for all clients of this process."""
-    with _lock:
-        return _sites.setdefault(prefix, Site(prefix))
+    return _sites.setdefault((os.getpid(), prefix), Site(prefix))  # one step, which threads cannot split
 
 
 def _forget_after_fork() -> None:
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-    for site in _sites.values():
-        locks: RecordLocks | None = site.__dict__.get("locks")
-        if locks is not None:
-            # Its guard may be held by a thread that is not here; and the child has no locks that closing would give up.
-            os.close(locks.descriptor)
-            locks.descriptor = -1
-    _sites.clear()
+    for process, prefix in tuple(_sites):
+        if process != os.getpid():
+            locks: RecordLocks | None = _sites.pop((process, prefix)).__dict__.get("locks")
+            if locks is not None:
+                # Not close(): a thread that is not here may hold the guard. The child has no locks to lose by this.
+                os.close(locks.descriptor)
+                locks.descriptor = -1
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

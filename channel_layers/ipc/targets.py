@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ChannelFull, LayerUnavailable, MessageTooLarge
@@ -89,6 +89,8 @@ class Targets:
 
     def box_of(self, channel: str) -> Box | None:
         """The mailbox of the client whose channel this is; None if there is none, dead or never born."""
+        if client_id_of(channel) == self._client.id:
+            self._client.furnish()  # it may have been closed since it made that name
         self._refresh()
         return self._boxes.get(client_id_of(channel) or "")
 
@@ -109,7 +111,8 @@ class Targets:
             return None
         if outcome is BUSY:
             return self._send_later(channel, box, arguments)
-        return self._settle(channel, box, outcome, arguments)
+        self._settle(channel, box, outcome, arguments)
+        return None
 
     def _find(self, channel: str) -> Target:
         box = self.box_of(channel)
@@ -186,7 +189,7 @@ class Targets:
         :raises LayerUnavailable: if one of them is locked by a process that was stopped.
         """
         site = self._client.site
-        work = [(box.byte, box.mailbox.flush) for box in self.boxes()]
+        work: list[tuple[int, Callable[[], object]]] = [(box.byte, box.mailbox.flush) for box in self.boxes()]
         for number, store in self._client.normal.all():
             work.append((site.normal_byte(number), store.clear))
         outcomes = await asyncio.gather(*(site.locks.run_soon(byte, empty) for byte, empty in work))
