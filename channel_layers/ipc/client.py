@@ -21,7 +21,7 @@ from . import segment
 from .counters import hash_of
 from .inbox import GroupMessage, MailboxInbox
 from .locks import BUSY
-from .mailbox import ADD, DIRECT, GROUP, KIND, Mailbox, Reader, Record, Shape
+from .mailbox import ADD, DIRECT, GROUP, IN_ORDER, KIND, Mailbox, Reader, Record, Shape
 from .normal import NormalChannels
 from .site import site_of
 from .targets import Targets
@@ -187,14 +187,20 @@ class Client:
         reader = self.reader
         if reader is None:
             return False
-        count = self.site.locks.run(self._byte, self._look, reader, False, prepare)
+        if prepare is None and IN_ORDER:
+            count = reader.peek()
+        else:
+            count = self.site.locks.run(self._byte, self._look, reader, False, prepare)
         if count is BUSY:
             return False
         is_large = count > reader.mailbox.ring.size // 4
         while count:
             count -= self._deliver_some(reader, count)
         if is_large:  # give the room back, instead of with the next look
-            self.site.locks.run(self._byte, self._look, reader, False, None)
+            if IN_ORDER:
+                reader.publish()
+            else:
+                self.site.locks.run(self._byte, self._look, reader, False, None)
         if self._watch is None or asyncio._get_running_loop() is not self._watch.loop:
             self.inbox.wake_unwoken()  # a loop that came for one call may not be here to do it later
         return True
@@ -261,7 +267,10 @@ class Client:
         with inbox.lock:
             if self.reader is not reader:
                 return
-            count = self.site.locks.run(self._byte, self._look, reader, True, None)
+            # The lock is for going to sleep: while more comes, senders are not disturbed.
+            count = reader.peek() if IN_ORDER else 0
+            if not count:
+                count = self.site.locks.run(self._byte, self._look, reader, True, None)
             if count is not BUSY and count:
                 self._deliver_some(reader, count)
             is_marked = not inbox.has_unmarked

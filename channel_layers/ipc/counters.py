@@ -69,6 +69,8 @@ class Counters:
         :param left: the column that holds what has left.
         """
         begin = key % self.size
+        if self.hashes[begin] == key:
+            return begin
         window = self.hashes[begin : begin + WINDOW].tolist()
         if key in window:
             return begin + window.index(key)

@@ -123,6 +123,9 @@ class IPCChannelLayer(BaseChannelLayer):
 
     def _claim(self, channel: str) -> Any:
         client = self._client
+        loop = asyncio._get_running_loop()
+        if loop is not client.home.loop and loop is not None:
+            client.home.call(loop)
         if "!" in channel:
             return client.claim(channel)
         if client.reader is None:
@@ -131,9 +134,6 @@ class IPCChannelLayer(BaseChannelLayer):
 
     def _receive(self, channel: str) -> Coroutine[Any, Any, Any]:
         client = self._client
-        loop = asyncio.get_running_loop()
-        if loop is not client.home.loop:
-            client.home.call(loop)
         if client.reader is None:
             client.furnish()
         return self._inbox.take(channel) if "!" in channel else client.normal.receive(channel)

@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from . import faults
@@ -27,7 +26,7 @@ except ImportError:  # Windows: the layer says so when it is built
 PATIENCE = 0.1
 
 #: Attempts before a waiter lets others run. A holder that runs needs a few microseconds, as ten attempts do.
-_SPINS = 12
+_SPINS = range(12)
 
 
 class _Busy:
@@ -64,11 +63,11 @@ class RecordLocks:
         if descriptor < 0:
             return BUSY
         try:
-            if not guard.acquire(timeout=PATIENCE) or self._inside or descriptor != self.descriptor:
+            if not guard.acquire(True, PATIENCE) or self._inside or descriptor != self.descriptor:
                 return BUSY
             try:
                 self._inside = True
-                for _ in range(_SPINS):
+                for _ in _SPINS:
                     try:
                         fcntl.lockf(descriptor, _TRY, 1, byte)
                     except (BlockingIOError, PermissionError):
@@ -85,8 +84,10 @@ class RecordLocks:
                 finally:
                     self._inside = False
         finally:
-            with suppress(RuntimeError):  # it was not acquired
+            try:
                 guard.release()
+            except RuntimeError:  # noqa: SIM105 - suppress() takes as long as the lock
+                pass  # it was not acquired
 
     async def run_soon(self, byte: int, work: Callable[..., Any], *arguments: Any) -> Any:
         """The same, trying for PATIENCE seconds without holding up the event loop."""

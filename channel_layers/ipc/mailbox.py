@@ -12,6 +12,7 @@ A mailbox is one segment: a header, the summary of its groups, the counters of i
 
 from __future__ import annotations
 
+import platform
 import struct
 import time
 from collections.abc import Callable
@@ -35,6 +36,10 @@ DIRECT, GROUP, ADD, DISCARD, END = range(5)
 
 # Length of the record in bytes, entry among the counters, when it was sent (monotonic), kind, length of the name.
 _RECORD = struct.Struct("<IIdBB")
+_FIXED = _RECORD.size
+
+#: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that.
+IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
 #: Why a record was not pushed.
 FULL: Final = "full"
@@ -131,24 +136,25 @@ class Mailbox:
 
     def _push(self, kind: int, entry: int, name: bytes, payload: bytes) -> str | None:
         words, ring = self.words, self.ring
-        length = _RECORD.size + len(name) + len(payload)
-        if length > ring.free:
+        length = _FIXED + len(name) + len(payload)
+        if words[HEAD] - words[TAIL] + length > ring.size:
             return NO_ROOM if length <= ring.size else TOO_LARGE
         record = _RECORD.pack(length, entry, time.monotonic(), kind, len(name)) + name + payload
+        hook = faults.hook
         words[DIRTY] = 1
-        if faults.hook is not None:
-            faults.hook("push.dirty")
+        if hook is not None:
+            hook("push.dirty")
         if words[SLEEPING]:
             self._wake_up()
-        if faults.hook is not None:
-            faults.hook("push.woken")
+        if hook is not None:
+            hook("push.woken")
         if entry != NOWHERE:
             self.counters.sent[entry] = (self.counters.sent[entry] + 1) & 0xFFFF_FFFF
-        if faults.hook is not None:
-            faults.hook("push.counted")
+        if hook is not None:
+            hook("push.counted")
         ring.push(record)
-        if faults.hook is not None:
-            faults.hook("push.published")
+        if hook is not None:
+            hook("push.published")
         words[DIRTY] = 0
         return None
 
@@ -220,6 +226,28 @@ class Reader:
             if faults.hook is not None:
                 faults.hook("take.asleep")
         return count
+
+    def peek(self) -> int:
+        """How many bytes there are to take, in place of :meth:`look`, but without the lock: where the processor lets
+        others see stores in their order, as x86 does, and this process makes its loads in theirs.
+
+        Whoever finds the record of a sender that came after a flush finds the flush, too: hence head is read first.
+        """
+        words = self.words
+        head = words[HEAD]
+        if words[NOTICED] != words[FLUSHES]:
+            self._on_flush()
+        flushed = words[FLUSH_AT]
+        if flushed > self.taken:
+            self.taken = flushed
+        words[TAIL] = self.taken  # all before it has been copied
+        return max(0, head - self.taken)
+
+    def publish(self) -> None:
+        """Give back the room of what was copied, instead of with the next look: it was much. Where :meth:`peek` may be
+        called.
+        """
+        self.words[TAIL] = self.taken
 
     def copy(self, count: int) -> list[Record]:
         """Take records of at most ``count`` bytes, a batch at a time. Without the lock: nobody writes there."""
