@@ -56,6 +56,8 @@ class Counters:
         #: ``sent`` at the latest flush: it stands for ``left`` until the owner has noticed.
         self.flushed = column(4, "I", 4)
         self.full = column(5, "I", 4)
+        #: In place of ``full``, while the owner has not noticed a flush.
+        self.nothing = memoryview(bytes(4 * count)).cast("I")
 
     @staticmethod
     def room(size: int) -> int:
@@ -92,7 +94,7 @@ class Counters:
     def forget_flushed(self) -> None:
         """What was sent before the flush has left. By the owner alone."""
         self.left[:] = self.flushed
-        self.full[:] = memoryview(bytes(4 * len(self.full))).cast("I")
+        self.full[:] = self.nothing
 
     def start_afresh(self, unread: dict[int, int]) -> None:
         """Set what is unread. By the owner, under the lock, when nothing is on its way.

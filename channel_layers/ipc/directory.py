@@ -20,7 +20,8 @@ NORMALS = 1024
 #: States of a slot.
 FREE, JOINING, HERE, LEAVING = range(4)
 
-_VERSION = 8
+#: The word that changes whenever anything here does.
+VERSION = 8
 _SLOT_WORDS = 4
 _NORMAL_WORDS = 2
 _SLOT_AT = HEADER // 8
@@ -39,11 +40,11 @@ class Directory:
     @property
     def version(self) -> int:
         """Changes whenever anything here does."""
-        return self.words[_VERSION]
+        return self.words[VERSION]
 
     def changed(self) -> None:
         """Let everybody look again."""
-        self.words[_VERSION] += 1
+        self.words[VERSION] += 1
 
     # Clients
 

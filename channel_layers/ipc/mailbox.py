@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import platform
 import struct
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from . import faults
@@ -37,6 +37,8 @@ DIRECT, GROUP, ADD, DISCARD, END = range(5)
 # Length of the record in bytes, entry among the counters, when it was sent (monotonic), kind, length of the name.
 _RECORD = struct.Struct("<IIdBB")
 _FIXED = _RECORD.size
+_pack = _RECORD.pack
+_MASK = 0xFFFF_FFFF
 
 #: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that.
 IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
@@ -111,10 +113,13 @@ class Mailbox:
         words, counters = self.words, self.counters
         if words[DIRTY]:
             words[REBUILD] = 1
-        is_flushed = words[NOTICED] != words[FLUSHES]
-        left = counters.flushed if is_flushed else counters.left
-        entry = counters.entry(key, left)
-        if entry != NOWHERE and (counters.unread(entry, left) >= capacity or (counters.full[entry] and not is_flushed)):
+        left, full = counters.left, counters.full
+        if words[NOTICED] != words[FLUSHES]:
+            left, full = counters.flushed, counters.nothing
+        entry = key % counters.size
+        if counters.hashes[entry] != key:
+            entry = counters.entry(key, left)
+        if entry != NOWHERE and ((counters.sent[entry] - left[entry]) & _MASK >= capacity or full[entry]):
             if words[REBUILD]:
                 self._wake_up()
             return FULL
@@ -135,11 +140,11 @@ class Mailbox:
         return why_not
 
     def _push(self, kind: int, entry: int, name: bytes, payload: bytes) -> str | None:
-        words, ring = self.words, self.ring
+        words, ring, sent = self.words, self.ring, self.counters.sent
         length = _FIXED + len(name) + len(payload)
         if words[HEAD] - words[TAIL] + length > ring.size:
             return NO_ROOM if length <= ring.size else TOO_LARGE
-        record = _RECORD.pack(length, entry, time.monotonic(), kind, len(name)) + name + payload
+        record = _pack(length, entry, monotonic(), kind, len(name)) + name + payload
         hook = faults.hook
         words[DIRTY] = 1
         if hook is not None:
@@ -149,7 +154,7 @@ class Mailbox:
         if hook is not None:
             hook("push.woken")
         if entry != NOWHERE:
-            self.counters.sent[entry] = (self.counters.sent[entry] + 1) & 0xFFFF_FFFF
+            sent[entry] = (sent[entry] + 1) & _MASK
         if hook is not None:
             hook("push.counted")
         ring.push(record)
@@ -178,9 +183,10 @@ class Mailbox:
         """Let all that was pushed until now be forgotten."""
         words, counters = self.words, self.counters
         counters.flushed[:] = counters.sent
-        self.summary[:] = memoryview(bytes(4 * self.buckets)).cast("I")
         words[FLUSH_AT] = words[HEAD]
         words[FLUSHES] += 1
+        # Last: who dies before this leaves groups that have no members, and not members whom no message reaches.
+        self.summary[:] = memoryview(bytes(4 * self.buckets)).cast("I")
         self._wake_up()
 
 

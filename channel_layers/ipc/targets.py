@@ -10,6 +10,7 @@ from ..exceptions import ChannelFull, LayerUnavailable, MessageTooLarge
 from ..names import client_id_of
 from . import segment
 from .counters import hash_of
+from .directory import VERSION
 from .locks import BUSY
 from .mailbox import FULL, GROUP, KIND, TOO_LARGE, Mailbox, Shape
 from .wakeup import Rope
@@ -100,7 +101,7 @@ class Targets:
         """Append a message to the mailbox in which a process-specific channel is, or raise what ``send`` raises."""
         site = self._client.site
         target = self._targets.get(channel)
-        if target is None or site.directory.version != self._version:
+        if target is None or site.directory.words[VERSION] != self._version:
             target = self._find(channel)
         box = target.box
         if box is None:
