@@ -25,6 +25,7 @@ RECLAIMING = ["reclaim.begun", "reclaim.unlinked", "reclaim.freed"]
 #: Where the one who stands still holds no lock.
 HARMLESS = {"take.copied"}
 
+
 def test_every_label_is_tested() -> None:
     assert {*PUSHING, *TAKING, *JOINING, *RECLAIMING} == set(faults.LABELS)
 
@@ -240,7 +241,11 @@ async def test_an_interrupt_leaves_no_lock(prefix: str, label: str, monkeypatch:
 
         monkeypatch.setattr(faults, "hook", interrupt)
         caught = 0
-        for work in (other.new_channel, lambda: other.send(channel, {"n": 0}), lambda: other.group_add("room", channel)):
+        for work in (
+            other.new_channel,
+            lambda: other.send(channel, {"n": 0}),
+            lambda: other.group_add("room", channel),
+        ):
             try:
                 await work()
             except KeyboardInterrupt:
