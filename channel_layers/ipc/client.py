@@ -23,6 +23,7 @@ from .inbox import GroupMessage, MailboxInbox
 from .locks import BUSY
 from .mailbox import ADD, DIRECT, GROUP, IN_ORDER, KIND, Mailbox, Reader, Record, Shape
 from .normal import NormalChannels
+from .ring import HEAD
 from .site import site_of
 from .targets import Targets
 from .wakeup import Bell, Rope
@@ -166,7 +167,7 @@ class Client:
         payload = inbox.claim_at_once(channel)
         if payload is None:
             reader = self.reader
-            if reader is not None and reader.has_news:
+            if reader is not None and reader.words[HEAD] != reader.taken:
                 with inbox.lock:
                     self._drain()
                     payload = inbox.claim(channel)
@@ -188,7 +189,7 @@ class Client:
         if reader is None:
             return False
         if prepare is None and IN_ORDER:
-            count = reader.peek()
+            count: Any = reader.peek()
         else:
             count = self.site.locks.run(self._byte, self._look, reader, False, prepare)
         if count is BUSY:
@@ -222,18 +223,21 @@ class Client:
             logger.exception("Dropped what is in a mailbox")
             reader.taken += count
             return count
+        deliver, expiry, names = self.inbox.deliver_direct, self.expiry, self._names
         for record in records:
             try:
-                self._deliver(reader, record)
+                if record[0] == DIRECT:
+                    _, name, payload, sent_at, entry = record
+                    deliver(names.get(name) or self._name(name), payload, sent_at + expiry, entry)
+                else:
+                    self._deliver_to_group(reader, record)
             except Exception:  # of a user's get_capacity()
                 logger.exception("Dropped a message")
         return reader.taken - before
 
-    def _deliver(self, reader: Reader, record: Record) -> None:
-        kind, name, payload, sent_at, entry = record
-        if kind == DIRECT:
-            self.inbox.deliver_direct(self._name(name), payload, sent_at + self.expiry, entry)
-        elif kind == GROUP:
+    def _deliver_to_group(self, reader: Reader, record: Record) -> None:
+        kind, name, payload, sent_at, _ = record
+        if kind == GROUP:
             group = self._name(name)
             members = self.groups.members(group)
             if members:
@@ -268,7 +272,7 @@ class Client:
             if self.reader is not reader:
                 return
             # The lock is for going to sleep: while more comes, senders are not disturbed.
-            count = reader.peek() if IN_ORDER else 0
+            count: Any = reader.peek() if IN_ORDER else 0
             if not count:
                 count = self.site.locks.run(self._byte, self._look, reader, True, None)
             if count is not BUSY and count:

@@ -56,8 +56,6 @@ class Counters:
         #: ``sent`` at the latest flush: it stands for ``left`` until the owner has noticed.
         self.flushed = column(4, "I", 4)
         self.full = column(5, "I", 4)
-        #: In place of ``full``, while the owner has not noticed a flush.
-        self.nothing = memoryview(bytes(4 * count)).cast("I")
 
     @staticmethod
     def room(size: int) -> int:
@@ -71,8 +69,6 @@ class Counters:
         :param left: the column that holds what has left.
         """
         begin = key % self.size
-        if self.hashes[begin] == key:
-            return begin
         window = self.hashes[begin : begin + WINDOW].tolist()
         if key in window:
             return begin + window.index(key)
@@ -83,18 +79,10 @@ class Counters:
                 return entry
         return NOWHERE
 
-    def unread(self, entry: int, left: memoryview) -> int:
-        """Messages that were sent and have not left."""
-        return (self.sent[entry] - left[entry]) & _MASK
-
-    def leave(self, entry: int) -> None:
-        """A message has left the inbox. By the owner alone."""
-        self.left[entry] = (self.left[entry] + 1) & _MASK
-
     def forget_flushed(self) -> None:
         """What was sent before the flush has left. By the owner alone."""
         self.left[:] = self.flushed
-        self.full[:] = self.nothing
+        self.full[:] = memoryview(bytes(4 * len(self.full))).cast("I")
 
     def start_afresh(self, unread: dict[int, int]) -> None:
         """Set what is unread. By the owner, under the lock, when nothing is on its way.

@@ -9,7 +9,7 @@ from typing import Any
 from ..inbox import ChannelQueue
 from ..redis.unread import GroupMessage, RemoteInbox
 from .counters import NOWHERE, Counters
-from .mailbox import Reader
+from .mailbox import FLUSHES, NOTICED, Reader
 
 __all__ = ["GroupMessage", "MailboxInbox", "Uncounted"]
 
@@ -47,12 +47,15 @@ class MailboxInbox(RemoteInbox):
 
     def deliver_direct(self, channel: str, payload: bytes, deadline: float, entry: int) -> None:
         """Append a direct message that was counted in an entry, or in none."""
+        queue = self._queues.get(channel) or self._open(channel)
         if entry == NOWHERE:
             payload = Uncounted(payload)
         else:
-            queue = self._queues.get(channel) or self._open(channel)
             self._entries[queue] = entry
-        self.deliver(channel, payload, deadline)
+        if len(queue.items) + 1 < queue.capacity:
+            self._append(queue, payload, deadline)
+        else:
+            self.deliver(channel, payload, deadline)
 
     def _is_full(self, queue: ChannelQueue) -> None:
         # Where all is counted, senders know already.
@@ -82,20 +85,19 @@ class MailboxInbox(RemoteInbox):
         counters = self._counters
         if counters is None:
             return
-        entry = self._entries.get(queue, NOWHERE)
+        entry = self._entries.get(queue, NOWHERE) if queue.items else self._entries.pop(queue, NOWHERE)
         if entry != NOWHERE and type(payload) is bytes:
-            counters.leave(entry)
-        if queue in self.full and len(queue.items) < queue.capacity:
+            left = counters.left
+            left[entry] = (left[entry] + 1) & 0xFFFF_FFFF
+        if self.full and queue in self.full and len(queue.items) < queue.capacity:
             del self.full[queue]
             if entry != NOWHERE:
                 counters.full[entry] = 0
-        if not queue.items:
-            self._entries.pop(queue, None)
 
     def claim(self, channel: str) -> Any:
         """Take the oldest message, unless the layer was flushed since it came."""
         reader = self._reader
-        if reader is not None and reader.has_flush:
+        if reader is not None and reader.words[NOTICED] != reader.words[FLUSHES]:
             self.notice_flush()
         return super().claim(channel)
 

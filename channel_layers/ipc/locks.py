@@ -37,6 +37,8 @@ class _Busy:
 #: What :meth:`RecordLocks.run` returns when it did not get the lock.
 BUSY: Final = _Busy()
 
+_lockf: Callable[..., object] = fcntl.lockf if fcntl is not None else len
+_UNLOCK = fcntl.LOCK_UN if fcntl is not None else 0
 _TRY = fcntl.LOCK_EX | fcntl.LOCK_NB if fcntl is not None else 0
 
 
@@ -59,7 +61,7 @@ class RecordLocks:
         An exception at any instruction, such as a KeyboardInterrupt, leaves no lock behind. ``work`` must leave the
         shared memory whole wherever it is left: it may be killed anywhere, too.
         """
-        guard, descriptor = self._guard, self.descriptor
+        guard, descriptor, hook = self._guard, self.descriptor, faults.hook
         if descriptor < 0:
             return BUSY
         try:
@@ -69,24 +71,24 @@ class RecordLocks:
                 self._inside = True
                 for _ in _SPINS:
                     try:
-                        fcntl.lockf(descriptor, _TRY, 1, byte)
+                        _lockf(descriptor, _TRY, 1, byte)
                     except (BlockingIOError, PermissionError):
                         continue
-                    if faults.hook is not None:
-                        faults.hook("lock.held")
+                    if hook is not None:
+                        hook("lock.held")
                     return work(*arguments)
                 return BUSY
             finally:
                 try:
-                    if faults.hook is not None:
-                        faults.hook("lock.done")
-                    fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, byte)  # harmless if it is not held
+                    if hook is not None:
+                        hook("lock.done")
+                    _lockf(descriptor, _UNLOCK, 1, byte)  # harmless if it is not held
                 finally:
                     self._inside = False
         finally:
-            try:
+            try:  # noqa: SIM105 - suppress() would take as long as the lock
                 guard.release()
-            except RuntimeError:  # noqa: SIM105 - suppress() takes as long as the lock
+            except RuntimeError:
                 pass  # it was not acquired
 
     async def run_soon(self, byte: int, work: Callable[..., Any], *arguments: Any) -> Any:

@@ -16,7 +16,7 @@ import platform
 import struct
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from . import faults
 from .counters import NOWHERE, Counters
@@ -51,14 +51,9 @@ TOO_LARGE: Final = "too large"
 _BATCH = 256 * 1024
 
 
-class Record(NamedTuple):
-    """What was pushed; ``payload`` is the channel's name in what concerns a membership."""
-
-    kind: int
-    name: bytes
-    payload: bytes
-    sent_at: float
-    entry: int
+#: What was pushed: kind, name, payload (where it concerns a membership, the name of the channel), when it was sent
+#: (monotonic), and its entry among the counters.
+Record = tuple[int, bytes, bytes, float, int]
 
 
 class Shape(NamedTuple):
@@ -113,13 +108,14 @@ class Mailbox:
         words, counters = self.words, self.counters
         if words[DIRTY]:
             words[REBUILD] = 1
-        left, full = counters.left, counters.full
-        if words[NOTICED] != words[FLUSHES]:
-            left, full = counters.flushed, counters.nothing
+        is_flushed = words[NOTICED] != words[FLUSHES]
+        left = counters.flushed if is_flushed else counters.left
         entry = key % counters.size
         if counters.hashes[entry] != key:
             entry = counters.entry(key, left)
-        if entry != NOWHERE and ((counters.sent[entry] - left[entry]) & _MASK >= capacity or full[entry]):
+        if entry != NOWHERE and (
+            (counters.sent[entry] - left[entry]) & _MASK >= capacity or (counters.full[entry] and not is_flushed)
+        ):
             if words[REBUILD]:
                 self._wake_up()
             return FULL
@@ -205,12 +201,6 @@ class Reader:
         #: Hashes of groups whose summary is to be looked at when nothing is on its way.
         self.stale: set[int] = set()
 
-    @property
-    def has_news(self) -> bool:
-        """Whether something was pushed that was not taken, or the mailbox was flushed. Without the lock."""
-        words = self.words
-        return bool(words[HEAD] != self.taken or words[NOTICED] != words[FLUSHES])
-
     def look(self, may_sleep: bool) -> int:
         """Publish what was taken, and return how many bytes there are to take. Under the lock.
 
@@ -243,9 +233,7 @@ class Reader:
         head = words[HEAD]
         if words[NOTICED] != words[FLUSHES]:
             self._on_flush()
-        flushed = words[FLUSH_AT]
-        if flushed > self.taken:
-            self.taken = flushed
+        self.taken = max(self.taken, words[FLUSH_AT])
         words[TAIL] = self.taken  # all before it has been copied
         return max(0, head - self.taken)
 
@@ -309,13 +297,13 @@ def parse(data: bytes) -> tuple[int, list[Record]]:
     """The whole records at the beginning of some bytes, and how many bytes they are."""
     records: list[Record] = []
     at, end, size = 0, len(data), _RECORD.size
-    unpack: Any = _RECORD.unpack_from
+    unpack = _RECORD.unpack_from
     while at + size <= end:
         length, entry, sent_at, kind, name_length = unpack(data, at)
         middle, stop = at + size + name_length, at + length
         if not middle <= stop <= end or kind >= END:
             break
-        records.append(Record(kind, data[at + size : middle], data[middle:stop], sent_at, entry))
+        records.append((kind, data[at + size : middle], data[middle:stop], sent_at, entry))
         at = stop
     return at, records
 

@@ -1,21 +1,12 @@
-"""What the tests of shared memory have in common: a prefix of their own, and a look at what is left behind."""
+"""A prefix of its own for each test, of which nothing may be left."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-from channel_layers.ipc.site import _FOLDER, Site
-
-SHARED = Path(_FOLDER)
-
-
-def remains(prefix: str) -> list[str]:
-    """The names that a prefix has in the file system of the shared memory."""
-    return sorted(path.name for path in SHARED.glob(Site(prefix).base[1:] + "*"))
+from leftovers import SHARED, remains
 
 
 @pytest.fixture

@@ -88,9 +88,12 @@ class MailboxMachine(RuleBasedStateMachine):
         made = make_segment(self.shape.size)
         self.shape.write(made)
         self.mailbox = Mailbox(made, self.shape, Rope("/nowhere"))
-        self.reader = Reader(self.mailbox, lambda: self.reader.notice_flush())
+        self.reader: Reader = Reader(self.mailbox, self.notice_flush)
         self.sent: deque[bytes] = deque()
         self.mailbox.count_group(1)
+
+    def notice_flush(self) -> None:
+        self.reader.notice_flush()
 
     @rule(payload=st.binary(max_size=310))
     def push(self, payload: bytes) -> None:

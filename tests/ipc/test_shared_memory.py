@@ -8,11 +8,12 @@ import shutil
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHARED, remains
+from leftovers import SHARED, remains
 from processes import Worker
 
 from channel_layers import InvalidChannelLayerError
@@ -62,8 +63,7 @@ async def test_nothing_is_left_when_the_last_one_closes(prefix: str) -> None:
     await first.close()
 
 
-@pytest.mark.asyncio
-async def test_a_process_that_does_not_close_leaves_nothing(prefix: str) -> None:
+def test_a_process_that_does_not_close_leaves_nothing(prefix: str) -> None:
     program = f"""
 import asyncio
 from channel_layers.ipc import IPCChannelLayer
@@ -228,7 +228,7 @@ async def test_a_full_mailbox(prefix: str) -> None:
             await sender.send(channel, {"n": 0})
             worker.until_stopped()
             count = 0
-            with pytest.raises(sender.ChannelFull):
+            with suppress(sender.ChannelFull):
                 while True:
                     await sender.send(channel, {"n": 1, "text": "x" * 1000})
                     count += 1

@@ -12,7 +12,7 @@ from .explorer import END, WAIT, Program, explore
 MISTAKES = {
     "wake late": "the owner is woken after the lock is released: a death in between, and a message lies unannounced",
     "publish early": "head passes the record before its bytes are there",
-    "sleep unlocked": "the owner falls asleep after it has released the lock: a message that came in between lies there",
+    "sleep unlocked": "the owner falls asleep after releasing the lock: a message that came in between lies there",
     "no mark": "a death between counting and publishing is not noted: the channel is full for ever",
     "publish what is being read": "tail passes the records of this batch, which are not copied yet",
 }
@@ -190,17 +190,15 @@ def check(state: dict[str, Any], living: dict[str, dict[str, Any]], is_over: boo
         return "what was delivered is not what was published, in order"
     if not is_over:
         return None
+    problem = None
     if state["lock"] is not None:
-        return "nothing goes on, and the lock is held"
-    if delivered != published:
-        return "a message lies there, and nobody comes for it"
-    if (
-        "last" in published
-        and not state["too late"]
-        and (state["sent"] != state["left"] or state["dirty"] or state["rebuild"])
-    ):
-        return "the counters are wrong, and a sender after the death did not have them put right"
-    return None
+        problem = "nothing goes on, and the lock is held"
+    elif delivered != published:
+        problem = "a message lies there, and nobody comes for it"
+    is_clean = state["sent"] == state["left"] and not state["dirty"] and not state["rebuild"]
+    if problem is None and "last" in published and not state["too late"] and not is_clean:
+        problem = "the counters are wrong, and a sender after the death did not have them put right"
+    return problem
 
 
 def run(mistake: str = "", deaths: int = 1) -> int:
