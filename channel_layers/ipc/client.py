@@ -162,17 +162,15 @@ class Client:
     # Reading
 
     def claim(self, channel: str) -> Any:
-        """Take the oldest message of a channel of this client, or return None. In any loop."""
-        inbox = self.inbox
-        payload = inbox.claim_at_once(channel)
-        if payload is None:
-            reader = self.reader
-            if reader is not None and reader.words[HEAD] != reader.taken:
-                with inbox.lock:
-                    self._drain()
-                    payload = inbox.claim(channel)
-                if inbox.drops.unwritten:
-                    inbox.drops.write()
+        """Deliver what has arrived, and take the oldest message of a channel of this client, or return None."""
+        inbox, reader = self.inbox, self.reader
+        if reader is None or reader.words[HEAD] == reader.taken:
+            return None
+        with inbox.lock:
+            self._drain()
+            payload = inbox.claim(channel)
+        if inbox.drops.unwritten:
+            inbox.drops.write()
         return payload
 
     def catch_up(self) -> None:

@@ -94,6 +94,34 @@ class MailboxInbox(RemoteInbox):
             if entry != NOWHERE:
                 counters.full[entry] = 0
 
+    def claim_at_once(self, channel: str) -> Any:
+        """Take the oldest message of a channel of this process, or return None. Without the lock.
+
+        It does what :meth:`claim` does, in one piece: a message that lies here is nearly always taken so.
+        """
+        queue = self._queues.get(channel)
+        if queue is None or not queue.items or queue.prefix is None:
+            return None
+        now = time.monotonic()
+        with self.lock:
+            reader = self._reader
+            if now >= self._next_due or self._abandoned or queue.prefix.items is not None or reader is None:
+                payload = self.claim(channel)
+            elif reader.words[NOTICED] != reader.words[FLUSHES]:
+                self.notice_flush()
+                payload = None
+            elif queue.items and queue.items[0][0] > now:
+                payload = queue.items.popleft()[2]
+                if not queue.items and not queue.parked:
+                    self._park(queue)
+                self._has_left(queue, payload)
+                self.delivered += 1
+            else:
+                payload = self.claim(channel)
+        if self.drops.unwritten:
+            self.drops.write()
+        return payload
+
     def claim(self, channel: str) -> Any:
         """Take the oldest message, unless the layer was flushed since it came."""
         reader = self._reader

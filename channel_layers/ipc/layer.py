@@ -127,7 +127,8 @@ class IPCChannelLayer(BaseChannelLayer):
         if loop is not client.home.loop and loop is not None:
             client.home.call(loop)
         if "!" in channel:
-            return client.claim(channel)
+            payload = self._inbox.claim_at_once(channel)
+            return payload if payload is not None else client.claim(channel)
         if client.reader is None:
             client.furnish()
         return client.normal.claim(channel)
