@@ -174,4 +174,23 @@ CONTENDERS: tuple[Contender, ...] = (
             closing="flush",
         ),
     ),
+    Contender(
+        name="ipc",
+        backend="channel_layers.ipc.IPCChannelLayer",
+        config={"prefix": "benchmark", "capacity": CAPACITY},
+        packages=("channel_layers", "posix_ipc", "msgpack"),
+        shared=True,
+        targets={"latency p50": 0.4},
+        peer=Contender(
+            name="channels-redis-pubsub",
+            backend="channels_redis.pubsub.RedisPubSubChannelLayer",
+            config={},
+            packages=("channels_redis", "channels", "asgiref", "Django"),
+            shared=True,
+            server=private_redis,
+            arguments=without_read_timeout,
+            note="with ``socket_timeout`` None for its host, without which redis-py 8 ends its subscription after 5 s",
+            closing="flush",
+        ),
+    ),
 )
