@@ -13,7 +13,6 @@ from typing import Any
 
 from ..background import background_is_running, background_loop
 from ..exceptions import LayerUnavailable
-from ..groups import Groups
 from ..names import new_client_id
 from ..redis.home import Home
 from ..statistics import logger
@@ -22,6 +21,7 @@ from .counters import hash_of
 from .inbox import GroupMessage, MailboxInbox
 from .locks import BUSY
 from .mailbox import ADD, DIRECT, GROUP, IN_ORDER, KIND, Mailbox, Reader, Record, Shape
+from .memberships import Memberships
 from .normal import NormalChannels
 from .ring import HEAD
 from .site import site_of
@@ -54,8 +54,8 @@ class Client:
         self.permissions = permissions
         self.site = site_of(prefix)
         self.home = Home(self._moved_in, self._moved_out)
-        self.groups = Groups(group_expiry)
-        self.inbox = MailboxInbox(expiry, capacity_of, self._forget_memberships)
+        self.memberships = Memberships(group_expiry)
+        self.inbox = MailboxInbox(expiry, capacity_of, self.memberships.clear)
         self.normal = NormalChannels(self)
         self.targets = Targets(self)
         self.slot: int | None = None
@@ -63,8 +63,6 @@ class Client:
         self._byte = 0
         self._watch: Watch | None = None
         self._turn_lock = threading.RLock()
-        # Of the groups that have members here: bucket of the summary -> names.
-        self._buckets: dict[int, set[str]] = {}
         self._names: dict[bytes, str] = {}
         self._expiring_at = 0.0
         clients.add(self)
@@ -132,7 +130,7 @@ class Client:
                 self.inbox.close()
                 self.inbox.use(None)
                 self.reader = None
-                self._forget_memberships()
+                self.memberships.clear()
             self.targets.forget()
             if watch is not None:
                 watch.stop()
@@ -199,7 +197,7 @@ class Client:
             if IN_ORDER:
                 reader.publish()
             else:
-                self.site.locks.run(self._byte, self._look, reader, False, None)
+                self.site.locks.run(self._byte, reader.publish)
         if self._watch is None or asyncio._get_running_loop() is not self._watch.loop:
             self.inbox.wake_unwoken()  # a loop that came for one call may not be here to do it later
         return True
@@ -208,7 +206,7 @@ class Client:
         """Under the locks of the inbox and the mailbox."""
         count = reader.look(may_sleep)
         if not count:
-            reader.mend(self.inbox.counted, self._groups_in)
+            reader.mend(self.inbox.counted, self.memberships.count_bucket)
         if prepare is not None:
             prepare(reader)
         return count
@@ -235,23 +233,15 @@ class Client:
 
     def _deliver_to_group(self, reader: Reader, record: Record) -> None:
         kind, name, payload, sent_at, _ = record
+        group = self._name(name)
         if kind == GROUP:
-            group = self._name(name)
-            members = self.groups.members(group)
+            members = self.memberships.members(reader, group)
             if members:
                 self.inbox.deliver_to_each(members, GroupMessage(payload), sent_at + self.expiry)
-            else:
-                reader.stale.add(reader.mailbox.bucket(hash_of(group)))
         elif kind == ADD:
-            group = self._name(name)
-            bucket = reader.mailbox.bucket(hash_of(group))
-            self._buckets.setdefault(bucket, set()).add(group)
-            reader.stale.add(bucket)  # the sender has counted it, perhaps once more than there are groups
-            self.groups.add(group, self._name(payload))
-        elif name:
-            self.discard_member(reader, self._name(name), self._name(payload))
+            self.memberships.add_counted(reader, group, self._name(payload))
         else:
-            self._discard(reader, self._name(payload))
+            self._end_member(reader, group, self._name(payload))
 
     def _name(self, name: bytes) -> str:
         text = self._names.get(name)
@@ -312,22 +302,13 @@ class Client:
 
     def add_member(self, group: str, channel: str) -> bool:
         """Make a channel of this client a member from now on; False if the mailbox is locked."""
-        key = hash_of(group)
         self.furnish()
-
-        def prepare(reader: Reader) -> None:
-            # Before the lock is released, so that whoever pushes after it finds the member.
-            bucket = reader.mailbox.bucket(key)
-            names = self._buckets.setdefault(bucket, set())
-            if group not in names:
-                reader.mailbox.count_group(key)
-                names.add(group)
-
         with self.inbox.lock:
-            # What was sent until now is delivered to those who were members until now.
-            is_done = self._drain(prepare)
+            # Under the lock of the mailbox the group is counted, so that whoever pushes after that does push; and what
+            # was sent until then is delivered to those who were members until then.
+            is_done = self._drain(lambda reader: self.memberships.count(reader, group))
             if is_done:
-                self.groups.add(group, channel)
+                self.memberships.add(group, channel)
         return is_done
 
     def end_member(self, group: str, channel: str) -> bool:
@@ -336,38 +317,17 @@ class Client:
         """
         reader = self.furnish()
         with self.inbox.lock:
-            if not self._drain():
-                return False
-            if group:
-                self.discard_member(reader, group, channel)
-            else:
-                self._discard(reader, channel)
-        return True
+            is_done = self._drain()
+            if is_done:
+                self._end_member(reader, group, channel)
+        return is_done
 
-    def discard_member(self, reader: Reader, group: str, channel: str) -> None:
-        """Under the lock of the inbox."""
-        self.groups.discard(group, channel)
-        if not self.groups.members(group):
-            reader.stale.add(reader.mailbox.bucket(hash_of(group)))
-
-    def _discard(self, reader: Reader, channel: str) -> None:
-        for group in self.groups.groups_of(channel):
-            self.discard_member(reader, group, channel)
-        self.inbox.discard(channel)
-
-    def _groups_in(self, bucket: int) -> int:
-        names = {name for name in self._buckets.get(bucket, ()) if self.groups.members(name)}
-        if names:
-            self._buckets[bucket] = names
+    def _end_member(self, reader: Reader, group: str, channel: str) -> None:
+        if group:
+            self.memberships.discard(reader, group, channel)
         else:
-            self._buckets.pop(bucket, None)
-        return len(names)
-
-    def _forget_memberships(self) -> None:
-        self.groups.clear()
-        self._buckets.clear()
-        if self.reader is not None:
-            self.reader.stale.clear()
+            self.memberships.discard_channel(reader, channel)
+            self.inbox.discard(channel)
 
 
 #: All clients of this process.

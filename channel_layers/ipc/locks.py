@@ -76,12 +76,13 @@ class RecordLocks:
                         continue
                     if hook is not None:
                         hook("lock.held")
-                    return work(*arguments)
+                    result = work(*arguments)
+                    if hook is not None:
+                        hook("lock.done")
+                    return result
                 return BUSY
             finally:
                 try:
-                    if hook is not None:
-                        hook("lock.done")
                     _lockf(descriptor, _UNLOCK, 1, byte)  # harmless if it is not held
                 finally:
                     self._inside = False

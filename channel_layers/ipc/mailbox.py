@@ -238,8 +238,8 @@ class Reader:
         return max(0, head - self.taken)
 
     def publish(self) -> None:
-        """Give back the room of what was copied, instead of with the next look: it was much. Where :meth:`peek` may be
-        called.
+        """Give back the room of what was copied, instead of with the next look: it was much. Under the lock, or where
+        :meth:`peek` may be called.
         """
         self.words[TAIL] = self.taken
 

@@ -139,6 +139,8 @@ class Site:
 
     def _join(self, client: str, permissions: int) -> int | None:
         if not os.fstat(self.locks.descriptor).st_nlink:
+            if self.slots:
+                raise LayerUnavailable(f"{self._lock_path} was removed while it was in use; close all layers")
             return None
         if not self.slots:
             self._open_directory(permissions)
