@@ -62,10 +62,8 @@ class RecordLocks:
         shared memory whole wherever it is left: it may be killed anywhere, too.
         """
         guard, descriptor, hook = self._guard, self.descriptor, faults.hook
-        if descriptor < 0:
-            return BUSY
         try:
-            if not guard.acquire(True, PATIENCE) or self._inside or descriptor != self.descriptor:
+            if not guard.acquire(True, PATIENCE) or self._inside or descriptor != self.descriptor or descriptor < 0:
                 return BUSY
             try:
                 self._inside = True

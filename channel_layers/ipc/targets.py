@@ -36,9 +36,10 @@ class Box:
 class Target:
     """Where a message to one channel goes; ``box`` is None if nobody lives there."""
 
-    __slots__ = ("box", "capacity", "key", "name")
+    __slots__ = ("box", "capacity", "key", "name", "version")
 
-    def __init__(self, channel: str, box: Box | None, capacity: int) -> None:
+    def __init__(self, channel: str, version: int, box: Box | None, capacity: int) -> None:
+        self.version = version  # of the directory, when this was true
         self.box = box
         self.key = hash_of(channel)
         self.name = channel.encode("ascii")
@@ -71,8 +72,8 @@ class Targets:
             box = self._boxes.get(client) or self._open(slot)
             if box is not None:
                 boxes[client] = box
-        self._targets = {}
         self._boxes, self._version = boxes, version
+        self._targets = {}  # which hold the memory of those who have left
 
     def _open(self, slot: int) -> Box | None:
         site = self._client.site
@@ -101,7 +102,7 @@ class Targets:
         """Append a message to the mailbox in which a process-specific channel is, or raise what ``send`` raises."""
         site = self._client.site
         target = self._targets.get(channel)
-        if target is None or site.directory.words[VERSION] != self._version:
+        if target is None or target.version != site.directory.words[VERSION]:
             target = self._find(channel)
         box = target.box
         if box is None:
@@ -116,10 +117,13 @@ class Targets:
         return None
 
     def _find(self, channel: str) -> Target:
-        box = self.box_of(channel)
+        if client_id_of(channel) == self._client.id:
+            self._client.furnish()
+        version = self._client.site.directory.version
+        box, capacity = self.box_of(channel), self._client.inbox.capacity_of(channel)
         if len(self._targets) >= _CHANNELS_REMEMBERED:
             self._targets.clear()
-        target = self._targets[channel] = Target(channel, box, self._client.inbox.capacity_of(channel))
+        target = self._targets[channel] = Target(channel, version, box, capacity)
         return target
 
     async def _send_later(self, channel: str, box: Box, arguments: tuple[Any, ...]) -> None:

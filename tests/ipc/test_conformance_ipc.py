@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from channel_layers.conformance import ChannelLayerConformance, Features
-from channel_layers.ipc import IPCChannelLayer
+from channel_layers.ipc import IPCChannelLayer, client
 
 
 class TestIPC(ChannelLayerConformance):
@@ -21,3 +21,13 @@ class TestIPC(ChannelLayerConformance):
 
     def make_layer(self, **config: Any) -> IPCChannelLayer:
         return IPCChannelLayer(prefix=self.prefix, **{**self.options, **config})
+
+
+class TestIPCUnderTheLock(TestIPC):
+    """With a reader that takes the lock each time, as on processors that reorder stores, and with less memory."""
+
+    options: ClassVar[dict[str, Any]] = {"message_memory": 3 << 20}
+
+    @pytest.fixture(autouse=True)
+    def _any_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(client, "IN_ORDER", False)

@@ -74,6 +74,27 @@ asyncio.run(layer.new_channel())
     assert not remains(prefix)
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_of_multiprocessing_leaves_nothing(prefix: str, tmp_path: Path, method: str) -> None:
+    program = f"""
+import asyncio, multiprocessing
+from channel_layers.ipc import IPCChannelLayer
+def work():
+    global layer
+    layer = IPCChannelLayer(prefix={prefix!r})
+    asyncio.run(layer.new_channel())
+if __name__ == "__main__":
+    process = multiprocessing.get_context({method!r}).Process(target=work)
+    process.start()
+    process.join()
+    raise SystemExit(process.exitcode)
+"""
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=30)
+    assert not remains(prefix)
+
+
 @pytest.mark.asyncio
 async def test_what_a_crash_leaves_is_taken_over(prefix: str) -> None:
     with Worker(prefix) as worker:
