@@ -268,7 +268,7 @@ class Client:
             is_marked = not inbox.has_unmarked
             if not is_marked:
                 is_marked = self.site.locks.run(self._byte, inbox.mark_full, hash_of) is not BUSY
-            self.normal.wake()
+            is_marked = self.normal.wake() and is_marked
             due = inbox.next_to_expire() if inbox.full else None
         if inbox.drops.unwritten:
             inbox.drops.write()

@@ -200,15 +200,28 @@ class NormalChannels:
             if not waiters.any():
                 self._waiters.pop(channel, None)
 
-    def wake(self) -> None:
-        """Wake those for whom there is something. Under the lock of the inbox."""
+    def wake(self) -> bool:
+        """Wake those for whom there is something; False if a channel was locked. Under the lock of the inbox.
+
+        Who pushes rings first. So the look is under the lock of the channel: when the bell is heard, the message may
+        not be there yet, and after a death it never will.
+        """
+        is_done = True
+        site, slot = self._client.site, self._client.slot
         for channel, waiters in tuple(self._waiters.items()):
             known = self._stores.get(channel)
-            if known is None or known[2].has_news or not known[2].is_of(known[0]):
-                for _ in range(known[2].count if known is not None else 1):
-                    if not waiters.any():
-                        break
-                    waiters.wake()
+            count: Any = _MOVED
+            if known is not None and slot is not None:
+                key, number, found = known
+                count = site.locks.run(site.normal_byte(number), _checked, found, key, lambda store: store.look(slot))
+            if count is BUSY:
+                is_done = False
+                continue
+            for _ in range(1 if count is _MOVED else count):
+                if not waiters.any():
+                    break
+                waiters.wake()
+        return is_done
 
     # Groups
 

@@ -84,10 +84,16 @@ class Store:
         """Whether it holds any message. Without the lock."""
         return bool(self.words[HEAD] != self.words[TAIL])
 
-    @property
-    def count(self) -> int:
-        """How many messages it holds, some of them perhaps expired. Without the lock."""
-        return self.words[_COUNT]
+    def look(self, waiting: int) -> int:
+        """How many messages it holds, some of them perhaps expired; if there are none, wait in a slot."""
+        self._mend()
+        count: int = self.words[_COUNT]
+        if not count:
+            self._wait(waiting)
+        return count
+
+    def _wait(self, slot: int) -> None:
+        self.words[_WAITING + slot // 64] |= 1 << slot % 64
 
     def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int], None]) -> str | None:
         """Append a message and wake who waits; None, or why not."""
@@ -122,7 +128,7 @@ class Store:
         expired = before - self.words[_COUNT]
         if not self.has_news:
             if waiting is not None:
-                self.words[_WAITING + waiting // 64] |= 1 << waiting % 64
+                self._wait(waiting)
             return None, expired
         tail = self.words[TAIL]
         length, _ = _RECORD.unpack(self.ring.read(tail, _RECORD.size))
