@@ -26,7 +26,7 @@ class TestIPC(ChannelLayerConformance):
 class TestIPCUnderTheLock(TestIPC):
     """With a reader that takes the lock each time, as on processors that reorder stores, and with less memory."""
 
-    options: ClassVar[dict[str, Any]] = {"message_memory": 3 << 20}
+    options: ClassVar[dict[str, Any]] = {"message_memory": 6 << 20}
 
     @pytest.fixture(autouse=True)
     def _any_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
