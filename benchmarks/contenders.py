@@ -143,6 +143,18 @@ REDIS = Contender(
     ),
 )
 
+CHANNELS_REDIS_PUBSUB = Contender(
+    name="channels-redis-pubsub",
+    backend="channels_redis.pubsub.RedisPubSubChannelLayer",
+    config={},
+    packages=("channels_redis", "channels", "asgiref", "Django"),
+    shared=True,
+    server=private_redis,
+    arguments=without_read_timeout,
+    note="with ``socket_timeout`` None for its host, without which redis-py 8 ends its subscription after 5 s",
+    closing="flush",
+)
+
 CONTENDERS: tuple[Contender, ...] = (
     Contender(
         name="memory",
@@ -164,17 +176,7 @@ CONTENDERS: tuple[Contender, ...] = (
         shared=True,
         server=private_redis,
         targets={"pingpong": 2.2, "conc100": 10, "fan1000": 2, "join": 8, "xproc": 8, "latency p50": 0.85},
-        peer=Contender(
-            name="channels-redis-pubsub",
-            backend="channels_redis.pubsub.RedisPubSubChannelLayer",
-            config={},
-            packages=("channels_redis", "channels", "asgiref", "Django"),
-            shared=True,
-            server=private_redis,
-            arguments=without_read_timeout,
-            note="with ``socket_timeout`` None for its host, without which redis-py 8 ends its subscription after 5 s",
-            closing="flush",
-        ),
+        peer=CHANNELS_REDIS_PUBSUB,
     ),
     replace(
         REDIS,
@@ -183,5 +185,14 @@ CONTENDERS: tuple[Contender, ...] = (
         note="over three servers on this machine; its peer is the same layer over one",
         targets={"conc100": 0.7},
         peer=replace(REDIS, peer=None, targets={}),
+    ),
+    Contender(
+        name="ipc",
+        backend="channel_layers.ipc.IPCChannelLayer",
+        config={"prefix": "benchmark", "capacity": CAPACITY},
+        packages=("channel_layers", "posix_ipc", "msgpack"),
+        shared=True,
+        targets={"latency p50": 0.4},
+        peer=CHANNELS_REDIS_PUBSUB,
     ),
 )

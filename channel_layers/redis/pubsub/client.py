@@ -7,7 +7,7 @@ from typing import Any
 
 from ..client import Client
 from ..server import Server
-from ..unread import RemoteInbox
+from ..unread import RedisInbox
 from .flush import flush
 from .shard import PubSubShard
 
@@ -29,8 +29,8 @@ class PubSubClient(Client[PubSubShard]):
         self._warned: set[str] = set()
         super().__init__(servers, *args)
 
-    def _new_inbox(self) -> RemoteInbox:
-        return RemoteInbox(self.expiry, self.terms.capacity_of, self.terms.drop_old)
+    def _new_inbox(self) -> RedisInbox:
+        return RedisInbox(self.expiry, self.terms.capacity_of, self.terms.drop_old)
 
     def _new_shard(self, server: Server) -> PubSubShard:
         return PubSubShard(
