@@ -239,7 +239,7 @@ CONTENDERS: tuple[Contender, ...] = (
             config={},
             shared=True,
             inherited=inherited_queue,
-            note="of the standard library: no names, groups, capacity or expiry, and its receiver holds up its event loop",
+            note="of the standard library: no names, groups, capacity or expiry; its receiver holds up its event loop",
         ),
     ),
 )
