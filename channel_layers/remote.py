@@ -34,8 +34,8 @@ class RemoteInbox(Inbox):
     def __init__(self, expiry: float, capacity_of: Callable[[str], int], drop_old: bool) -> None:
         super().__init__(expiry, capacity_of)
         self.drop_old = drop_old
-        # Queues that hold a group message of which their waiters were not told yet, in their order.
-        self._unwoken: dict[ChannelQueue, None] = {}
+        #: Queues that hold a group message of which their waiters were not told yet, in their order.
+        self.unwoken: dict[ChannelQueue, None] = {}
         self._is_waking = False
 
     def claim_at_once(self, channel: str) -> Any:
@@ -74,7 +74,7 @@ class RemoteInbox(Inbox):
         Of a crowd, only some are woken in each turn of the loop: what came in between, they find as well, and are not
         woken once for each message; and a large group does not stop the loop for all others.
         """
-        queues, append, deliver, unwoken = self._queues, self._append, self.deliver, self._unwoken
+        queues, append, deliver, unwoken = self._queues, self._append, self.deliver, self.unwoken
         at_once = len(channels) <= _AT_ONCE
         for channel in channels:
             queue = queues.get(channel)
@@ -95,13 +95,13 @@ class RemoteInbox(Inbox):
     def _wake_some(self, loop: asyncio.AbstractEventLoop) -> None:
         with self.lock:
             self.wake_unwoken(_AT_ONCE)
-            self._is_waking = bool(self._unwoken)
+            self._is_waking = bool(self.unwoken)
             if self._is_waking:
                 self._wake_soon(loop)
 
     def wake_unwoken(self, count: int | None = None) -> None:
         """Wake those who are still to be woken, or the first ``count`` of them."""
-        unwoken = self._unwoken
+        unwoken = self.unwoken
         for queue in list(unwoken if count is None else islice(unwoken, count)):
             del unwoken[queue]
             if queue.items and queue.waiters.any():

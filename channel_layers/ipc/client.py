@@ -164,9 +164,14 @@ class Client:
         inbox, reader = self.inbox, self.reader
         if reader is None or reader.words[HEAD] == reader.taken:
             return None
+        now = time.monotonic()
         with inbox.lock:
+            if IN_ORDER and inbox.may_pass_by(channel, now):
+                direct = reader.take_direct(channel.encode("ascii"), now - self.expiry)
+                if direct is not None:
+                    return inbox.pass_by(*direct)
             self._drain()
-            payload = inbox.claim(channel)
+            payload = inbox.take_first(channel)
         if inbox.drops.unwritten:
             inbox.drops.write()
         return payload
@@ -198,7 +203,7 @@ class Client:
                 reader.publish()
             else:
                 self.site.locks.run(self._byte, reader.publish)
-        if self._watch is None or asyncio._get_running_loop() is not self._watch.loop:
+        if self.inbox.unwoken and (self._watch is None or asyncio._get_running_loop() is not self._watch.loop):
             self.inbox.wake_unwoken()  # a loop that came for one call may not be here to do it later
         return True
 
@@ -312,8 +317,8 @@ class Client:
         return is_done
 
     def end_member(self, group: str, channel: str) -> bool:
-        """End a membership of a channel of this client, or of all groups if ``group`` is empty, and then drop what the
-        channel holds; False if the mailbox is locked.
+        """End a membership of a channel of this client, or, without a group, all of them, and drop what it holds; False
+        if the mailbox is locked.
         """
         reader = self.furnish()
         with self.inbox.lock:

@@ -93,31 +93,53 @@ class MailboxInbox(RemoteInbox):
                 counters.full[entry] = 0
 
     def claim_at_once(self, channel: str) -> Any:
-        """Take the oldest message of a channel of this process, or return None. Without the lock.
-
-        It does what :meth:`claim` does, in one piece: a message that lies here is nearly always taken so.
-        """
+        """Take the oldest message of a channel of this process, or return None. Without the lock."""
         queue = self._queues.get(channel)
         if queue is None or not queue.items or queue.prefix is None:
             return None
-        now = time.monotonic()
         with self.lock:
-            reader = self._reader
-            if now >= self._next_due or self._abandoned or queue.prefix.items is not None or reader is None:
-                payload = self.claim(channel)
-            elif reader.words[NOTICED] != reader.words[FLUSHES]:
-                self.notice_flush()
-                payload = None
-            elif queue.items and queue.items[0][0] > now:
-                payload = queue.items.popleft()[2]
-                if not queue.items and not queue.parked:
-                    self._park(queue)
-                self._has_left(queue, payload)
-                self.delivered += 1
-            else:
-                payload = self.claim(channel)
+            payload = self.take_first(channel)
         if self.drops.unwritten:
             self.drops.write()
+        return payload
+
+    def take_first(self, channel: str) -> Any:
+        """Do what :meth:`claim` does, in one piece: a message that lies here is nearly always taken so."""
+        now = time.monotonic()
+        queue, reader = self._queues.get(channel), self._reader
+        if (
+            queue is None
+            or queue.prefix is None
+            or queue.prefix.items is not None
+            or not queue.items
+            or queue.items[0][0] <= now
+            or now >= self._next_due
+            or self._abandoned
+            or reader is None
+            or reader.words[NOTICED] != reader.words[FLUSHES]
+        ):
+            return self.claim(channel)
+        payload = queue.items.popleft()[2]
+        if not queue.items and not queue.parked:
+            self._park(queue)
+        self._has_left(queue, payload)
+        self.delivered += 1
+        return payload
+
+    def may_pass_by(self, channel: str, now: float) -> bool:
+        """Whether the next message to a channel may be taken without a stop in its queue: nothing else is due."""
+        queue = self._queues.get(channel)
+        if queue is None or queue.items or now >= self._next_due or self._abandoned:
+            return False
+        return queue.prefix is not None and queue.prefix.items is None
+
+    def pass_by(self, payload: bytes, entry: int) -> bytes:
+        """Count a message that was taken so."""
+        self.arrived += 1
+        self.delivered += 1
+        if entry != NOWHERE and self._counters is not None:
+            left = self._counters.left
+            left[entry] = (left[entry] + 1) & 0xFFFF_FFFF
         return payload
 
     def claim(self, channel: str) -> Any:

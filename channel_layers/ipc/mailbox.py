@@ -246,10 +246,12 @@ class Reader:
     def copy(self, count: int) -> list[Record]:
         """Take records of at most ``count`` bytes, a batch at a time. Without the lock: nobody writes there."""
         ring = self.mailbox.ring
-        data = ring.read(self.taken, min(count, _BATCH))
-        if len(data) >= 4:
+        if count <= _BATCH:
+            data = ring.read(self.taken, count)
+        else:
+            data = ring.read(self.taken, _BATCH)
             first = int.from_bytes(data[:4], "little")
-            if len(data) < first <= count:
+            if _BATCH < first <= count:
                 data = ring.read(self.taken, first)
         at, records = parse(data)
         if not at:  # what is there is no record: nobody but a broken process can have written it
@@ -258,6 +260,31 @@ class Reader:
         if faults.hook is not None:
             faults.hook("take.copied")
         return records
+
+    def take_direct(self, name: bytes, since: float) -> tuple[bytes, int] | None:
+        """Take the first record alone, payload and entry, if it is a direct message to this channel, was sent after
+        ``since`` and lies in one piece. Where :meth:`peek` may be called.
+        """
+        count, ring = self.peek(), self.mailbox.ring
+        at, memory = self.taken % ring.size, ring.memory
+        if not count or at + _FIXED > ring.size:
+            return None
+        begin = ring.start + at
+        length, entry, sent_at, kind, name_length = _RECORD.unpack_from(memory, begin)
+        middle = begin + _FIXED + name_length
+        if (
+            kind != DIRECT
+            or memory[begin + _FIXED : middle] != name
+            or sent_at <= since
+            or not _FIXED + name_length <= length <= count
+            or at + length > ring.size
+        ):
+            return None
+        payload = memory[middle : begin + length]
+        self.taken += length
+        if faults.hook is not None:
+            faults.hook("take.copied")
+        return payload, entry
 
     def missed_groups(self) -> int:
         """Group messages for which there was no room, since this was last asked."""
