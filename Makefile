@@ -76,7 +76,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
-	$(BIN)/python $(PIP) --editable ".[test,docs,bench,demo,redis,encryption]" --group dev
+	$(BIN)/python $(PIP) --editable ".[test,docs,bench,demo,redis,ipc,encryption]" --group dev
 	touch $@
 
 clean:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.catalogue import WORKLOADS, suits
+from benchmarks.catalogue import WORKLOADS, concerns, suits
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.errors import WrongResultError
 from benchmarks.machine import machine_facts, package_versions, program_versions
@@ -98,7 +98,12 @@ def _obstacle(chosen: Sequence[Contender], workloads: Sequence[str], options: ar
         return f"not installed: {', '.join(absent)}; your system has a package for it"
     if options.costs and not any(contender.server is private_redis for contender in chosen):
         return "--costs: none of these layers runs on Redis"
-    if workloads and not any(suits(workload, contender) for contender in chosen for workload in workloads):
+    concerned = [
+        (workload, contender) for contender in chosen for workload in workloads if concerns(workload, contender)
+    ]
+    if workloads and not concerned:
+        return "these layers are not measured by these workloads"
+    if workloads and not any(suits(*pair) for pair in concerned):
         return "these workloads need two processes, and these layers live in one"
     return None
 

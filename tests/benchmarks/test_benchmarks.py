@@ -31,7 +31,9 @@ SMALL: dict[str, dict[str, int]] = {
     "pingpong": {"trips": 10},
     "conc100": {"channel_count": 3, "per_channel": 5},
     "fan1000": {"members": 10, "sends": 2},
+    "idle1k": {"idle": 20, "trips": 5},
     "idle10k": {"idle": 20, "trips": 5},
+    "idle100k": {"idle": 20, "trips": 5},
     "join": {"joins": 10},
 }
 
