@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidChannelLayerError, LayerUnavailable
 from . import directory as layout
@@ -41,8 +41,16 @@ class Site:
         self.slots: set[int] = set()
         self._turn = threading.RLock()  # of threads that join and leave
 
+    # Set while it is open. On every verb's way, so no properties.
     locks: RecordLocks
     directory: Directory
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("locks", "directory"):
+                raise LayerUnavailable("the layer was closed by another thread meanwhile")
+            raise AttributeError(name)
 
     # Names
 

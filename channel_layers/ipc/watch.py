@@ -43,13 +43,16 @@ class Watch:
         self._turn()
 
     def soon(self, work: Callable[[], None], seconds: float = 0.0) -> None:
-        """Call back in the loop that watches. In its thread."""
+        """Call back in the loop that watches. Where an event loop runs: it may be the one that watched until now."""
         loop = self.loop
-        if loop is not None and not loop.is_closed():
-            if seconds:
-                loop.call_later(seconds, work)
-            else:
-                loop.call_soon(work)
+        if loop is None or loop.is_closed():
+            return
+        if asyncio._get_running_loop() is not loop:
+            self._in(loop, lambda: self.soon(work, seconds))
+        elif seconds:
+            loop.call_later(seconds, work)
+        else:
+            loop.call_soon(work)
 
     def stop(self) -> None:
         """Watch no more, and close the bell. From any thread."""
