@@ -20,10 +20,11 @@ from benchmarks.machine import machine_facts, package_versions, program_versions
 from benchmarks.measure import FULL, QUICK, Comparison, Effort, Skipped, compare
 from benchmarks.progress import Progress
 from benchmarks.redis_server import private_redis
-from benchmarks.report import results_page, results_sections
+from benchmarks.report import results_page, results_sections, summary_table
 
 PAGE = "results.rst"
 CHART = "ratios.svg"
+SUMMARY = "summary.txt"  # for another page to include
 
 
 def main(arguments: Sequence[str] | None = None, contenders: Sequence[Contender] = CONTENDERS) -> int:
@@ -144,7 +145,8 @@ def _write(folder: Path, rows: Sequence[Comparison | Skipped], effort: Effort, c
     (folder / CHART).write_bytes(ratio_chart([row for row in rows if isinstance(row, Comparison)]))
     page = results_page(rows, effort, facts, chart=CHART, is_rough=is_rough, costs=costs)
     (folder / PAGE).write_text(page, encoding="utf-8")
-    print(f"\nWritten: {folder / PAGE}, {folder / CHART}")
+    (folder / SUMMARY).write_text(summary_table(rows), encoding="utf-8")
+    print(f"\nWritten: {folder / PAGE}, {folder / CHART}, {folder / SUMMARY}")
 
 
 def _fail(problem: str) -> int:
