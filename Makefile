@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-checkout test-optimized test-wheel lint types docs bench tables system clean
+.PHONY: help demo test test-checkout test-optimized test-wheel lint types docs bench compare tables system clean
 
 help:
 	@echo "make demo    a chat in the browser, http://127.0.0.1:$(PORT)/ (PORT=8001 for another port)"
 	@echo "make test    all tests; about ten minutes"
-	@echo "make lint types docs bench tables clean    see README.rst"
+	@echo "make lint types docs bench compare tables clean    see README.rst"
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/chat/manage.py serve --port $(PORT)
@@ -51,6 +51,9 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
+compare: system $(VENV)/.dev
+	$(BIN)/python -m compare $(ARGS)
+
 tables: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.with_redis $(BIN)/python -m channel_layers.conformance.table --redis {} \
 		--output docs/tables/conformance.rst
@@ -72,7 +75,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
-	$(BIN)/python $(PIP) --editable ".[test,docs,bench,demo,redis,encryption]" --group dev
+	$(BIN)/python $(PIP) --editable ".[test,docs,bench,compare,demo,redis,encryption]" --group dev
 	touch $@
 
 clean:
