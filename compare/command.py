@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks.machine import machine_facts, package_versions, program_versions
@@ -16,6 +17,7 @@ from compare.page import comparison_page
 from compare.run import Results, run_all
 from compare.scenario import CANNOT, FAILS, PASSES, Scenario
 from compare.scenarios import SCENARIOS
+from compare.speed import measured, speeds
 
 PAGE = Path("docs/comparison.rst")
 SPEED = Path("docs/benchmarks/results.rst")
@@ -41,7 +43,12 @@ def main(
     print(_summary(asked, chosen, results), end="")
     is_whole = len(chosen) == len(layers) and len(asked) == len(scenarios)
     if options.output or is_whole:
-        _write(options.output or PAGE, options.speed, asked, chosen, results)
+        known = list(speeds(options.speed.read_text(encoding="utf-8"))) if options.speed.exists() else []
+        if not options.no_measuring:
+            missing = {layer.name for layer in chosen if layer.ours} - {speed.layer for speed in known}
+            with Progress() as progress:
+                known += measured(missing, progress)
+        _write(options.output or PAGE, comparison_page(asked, chosen, results, _facts(chosen), known))
     ours = {layer.name for layer in chosen if layer.ours}
     failed = [pair for pair, outcome in results.items() if outcome.verdict == FAILS and pair[1] in ours]
     for scenario, layer in failed:
@@ -62,6 +69,7 @@ def _parser(layers: Sequence[Compared], scenarios: Mapping[str, Scenario]) -> ar
     parser.add_argument(
         "--speed", type=Path, default=SPEED, metavar="FILE", help="the benchmark's results; default: %(default)s"
     )
+    parser.add_argument("--no-measuring", action="store_true", help="leave out speeds that are not there")
     parser.add_argument("--verbose", action="store_true", help="show what layers log and warn of")
     return parser
 
@@ -85,11 +93,12 @@ def _summary(scenarios: Sequence[Scenario], layers: Sequence[Compared], results:
     return simple_table(("layer", PASSES, FAILS, CANNOT), body)
 
 
-def _write(
-    file: Path, speed: Path, scenarios: Sequence[Scenario], layers: Sequence[Compared], results: Results
-) -> None:
-    facts = {**machine_facts(), **package_versions(layers), **program_versions(layers)}
-    measured = speed.read_text(encoding="utf-8") if speed.exists() else ""
+def _facts(layers: Sequence[Compared]) -> dict[str, str]:
+    date = {"Date": f"{datetime.now(timezone.utc):%Y-%m-%d}"}
+    return {**machine_facts(), **package_versions(layers), **program_versions(layers), **date}
+
+
+def _write(file: Path, page: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(comparison_page(scenarios, layers, results, facts, measured), encoding="utf-8")
+    file.write_text(page, encoding="utf-8")
     print(f"\nWritten: {file}")

@@ -14,7 +14,8 @@ passes in one run may fail in the next; ours have to pass in every run.
 SPEED = """\
 In short, from :doc:`benchmarks/results`, which has the spread, the machine, the costs and the method. It is measured in
 alternating rounds, each in a process of its own; only the ratios mean something. Of a rate more is better, of a latency
-(us) less. A layer has to deliver every message to have a number there at all.
+(us) less. A layer has to deliver every message to have a number there at all. What is marked *quick* was not on that
+page, and is rough: it was measured with this one, by the benchmark's quick form.
 
 .. image:: benchmarks/ratios.svg
    :alt: Ratio to the peer and ratio to reach, by workload; the table below holds the numbers

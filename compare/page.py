@@ -9,7 +9,7 @@ from compare.layers import Compared
 from compare.notes import INTRODUCTION, METHOD, SPEED, WORSE
 from compare.run import Results
 from compare.scenario import CANNOT, FAILS, PASSES, Outcome, Scenario
-from compare.speed import Speed, speeds
+from compare.speed import Speed
 
 
 def comparison_page(
@@ -17,10 +17,9 @@ def comparison_page(
     layers: Sequence[Compared],
     results: Results,
     facts: Mapping[str, str],
-    benchmark: str,
+    measured: Sequence[Speed],
 ) -> str:
-    """The whole page. ``benchmark`` is the text of the page with the benchmark's results, or nothing."""
-    measured = list(speeds(benchmark))
+    """The whole page."""
     parts = [
         ".. Written by python -m compare: the next run replaces it.\n",
         title("Side by side", "="),
@@ -89,7 +88,9 @@ def _speed(measured: Sequence[Speed]) -> Iterator[str]:
         yield "Not measured yet: ``make bench`` does it.\n"
         return
     yield SPEED
-    rows = [(s.figure, s.unit, s.layer, s.ours, s.peer, s.theirs, f"{s.ratio:g}") for s in measured]
+    rows = [
+        (s.figure, s.unit, s.layer, s.ours, s.peer, s.theirs, f"{s.ratio:g}{' (quick)' * s.is_quick}") for s in measured
+    ]
     yield simple_table(("workload", "unit", "layer", "ours", "peer", "the peer's", "ratio"), rows)
 
 

@@ -65,9 +65,13 @@ class Site:
         return Way(tuple(proxy.address for proxy in proxies))
 
     def bound(self, way: Way | None = None, *, plain: bool = False, **options: Any) -> Compared:
-        """The contender with everything that its layers need; this travels to other processes."""
+        """The contender with everything that its layers need; this travels to other processes.
+
+        Of the options, it gets those that it has: a scenario whose matter they are says that it needs them.
+        """
         contender = self.contender.leading_to(way or self.way, plain=plain)
-        return replace(contender, config={**contender.config, **options})
+        known = {name: value for name, value in options.items() if name not in contender.cannot}
+        return replace(contender, config={**contender.config, **known})
 
     def layer(self, way: Way | None = None, *, plain: bool = False, **options: Any) -> Layer:
         """A new layer object, closed at the end. ``plain``: as in the quick start of its documentation."""

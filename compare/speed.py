@@ -1,10 +1,16 @@
-"""The benchmark's results in short: ratios only. They are read from its page, so that nothing is measured twice."""
+"""The benchmark's results in short. They are read from its page, so that nothing is measured twice; what is not there
+is measured in the benchmark's quick form."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+
+from benchmarks.catalogue import WORKLOADS
+from benchmarks.contenders import CONTENDERS
+from benchmarks.measure import QUICK, Comparison, compare
+from benchmarks.progress import Progress
 
 SECTION = re.compile(r"^(\S+) beside (\S+)\n-+\n\n((?:.+\n)+)", re.MULTILINE)
 LESS_IS_BETTER = "us"
@@ -21,6 +27,7 @@ class Speed:
     ours: str
     theirs: str
     ratio: float
+    is_quick: bool = False
 
     @property
     def is_worse(self) -> bool:
@@ -36,3 +43,14 @@ def speeds(page: str) -> Iterator[Speed]:
                 continue
             figure, unit, ours, _, theirs, _, ratio = cells[:7]
             yield Speed(layer, peer, figure, unit, ours, theirs, float(ratio.replace(",", "")))
+
+
+def measured(layers: Collection[str], progress: Progress) -> Iterator[Speed]:
+    """The same of these layers, by the benchmark's quick form."""
+    contenders = [contender for contender in CONTENDERS if contender.name in layers]
+    for row in compare(contenders, WORKLOADS, QUICK, progress) if contenders else []:
+        if isinstance(row, Comparison):
+            rates = (f"{series.median:,.0f}" for series in (row.ours, row.theirs))
+            figure = row.figure
+            ratio = float(f"{row.ratio:.3g}")
+            yield Speed(row.contender.name, row.peer.name, figure.name, figure.unit, *rates, ratio, is_quick=True)

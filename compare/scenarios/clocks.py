@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate
 
 from benchmarks.line import Line
 from compare.layers import Compared
@@ -53,7 +53,7 @@ async def _in_order(site: Site, before: Callable[[int], None]) -> Outcome:
     got = await drain(receiver, channel, count)
     if len(got) < count:
         return fails(f"{count - len(got)} of {count} lost")
-    return none_of(sum(a > b for a, b in pairwise(got)), count, "out of order")
+    return none_of(sum(n < latest for n, latest in zip(got, accumulate(got, max), strict=True)), count, "out of order")
 
 
 async def _send_late(line: Line, contender: Compared, channel: str) -> None:

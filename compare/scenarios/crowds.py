@@ -35,12 +35,13 @@ async def slow_consumer(site: Site) -> Outcome:
 
 @scenario("A burst to ten sockets of one process", rows=(7,), seen="channels_redis #97, #181")
 async def shared_capacity(site: Site) -> Outcome:
-    """Ten sockets of one process are in a room. Fifteen messages come in a burst, while all ten are busy for a moment.
-    Fifteen are far below a capacity of 100, so everybody must get all of them."""
+    """Ten sockets of one process are in a room each. Fifteen messages come to each room in a burst, while all ten are
+    busy for a moment. Fifteen are far below a capacity of 100, so everybody must get all of them."""
     sender, receiver = site.pair()
-    channels = [await member(receiver, "room") for _ in range(10)]
+    channels = [await member(receiver, f"room.{room}") for room in range(10)]
     for n in range(15):
-        await sender.group_send("room", message(n))
+        for room in range(10):
+            await sender.group_send(f"room.{room}", message(n))
     got = await asyncio.gather(*(drain(receiver, channel, 15) for channel in channels))
     return none_of(150 - sum(map(len, got)), 150, "lost")
 

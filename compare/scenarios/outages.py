@@ -51,9 +51,11 @@ class Traffic:
                 return fails("nothing arrives even before")
             await asyncio.to_thread(outage)
             back, first = time.monotonic(), self._number + 1
-            await until(lambda: all(any(n > first for n in got) for got in self.got), seconds)
+            await until(lambda: _ended(receiving) or all(any(n > first for n in got) for got in self.got), seconds)
             took = time.monotonic() - back
-        ended = [task for task in receiving if task.done() and not task.cancelled()]
+            if _ended(receiving):
+                await until(lambda: len(_ended(receiving)) == MEMBERS, 3)
+            ended = _ended(receiving)
         if ended:
             problem = ended[0].exception()
             name = described(problem).partition(":")[0] if problem else "an end"
@@ -61,6 +63,10 @@ class Traffic:
         if deaf := sum(not any(n > first for n in got) for got in self.got):
             return fails(f"{deaf} of {MEMBERS} deaf afterwards, without an error")
         return passes(f"all hear again, {took:.1f} s later")
+
+
+def _ended(tasks: list[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
+    return [task for task in tasks if task.done()]
 
 
 @scenario("The server restarts", rows=(5,), needs=("server",), seen="channels_redis #256, channels #285")

@@ -1,5 +1,5 @@
-"""``python -m compare``: that a scenario can pass and fail, that layers that misbehave do not stop the run, and that the
-page says what came out. What the layers do is the page's business."""
+"""``python -m compare``: that scenarios pass and fail, that layers that misbehave do not stop the run, and that the
+page is right. What the layers do is not asked here."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def broken(name: str) -> Compared:
 
 
 def check_rst(text: str) -> None:
-    pytest.importorskip("sphinx")
+    pytest.importorskip("docutils")
     from docutils.core import publish_doctree
 
     plain = re.sub(r":(doc|ref):`[^`]*`", "a link", text)
-    publish_doctree(plain, settings_overrides={"report_level": 1, "halt_level": 1})
+    publish_doctree(plain, settings_overrides={"report_level": 2, "halt_level": 2})
 
 
 # Scenarios
@@ -122,7 +122,7 @@ xproc     per second  reaches no other process  n/a  reaches no other process  n
 
 def test_the_page_says_what_came_out() -> None:
     scenarios, layers, results = results_of(none_of(37, 1_000, "lost"), passes("0.4 s"), cannot("has *no* such thing"))
-    page = comparison_page(scenarios, layers, results, {"Python": "3"}, BENCHMARK)
+    page = comparison_page(scenarios, layers, results, {"Python": "3"}, list(speeds(BENCHMARK)))
     check_rst(page)
     assert "**fails**: 37 of 1,000 lost" in page
     assert "passes: 0.4 s" in page
@@ -137,7 +137,7 @@ def test_the_page_says_what_came_out() -> None:
 def test_what_ours_fails_is_said_first_among_what_ours_do_worse() -> None:
     scenarios, layers, results = results_of(passes())
     results[scenarios[0].name, "memory"] = fails("3 of 600 lost")
-    page = comparison_page(scenarios, layers, results, {}, "")
+    page = comparison_page(scenarios, layers, results, {}, [])
     check_rst(page)
     assert page.partition("What ours do worse\n")[2].lstrip("-\n").startswith("* **channel_layers: memory fails:")
 
@@ -156,7 +156,7 @@ def test_speeds_leave_out_what_a_pair_cannot_do() -> None:
 
 def test_the_benchmark_page_can_be_read() -> None:
     found = list(speeds((ROOT / "docs/benchmarks/results.rst").read_text(encoding="utf-8")))
-    assert {"memory", "redis", "redis-pubsub"} <= {speed.layer for speed in found}
+    assert {"memory", "redis"} <= {speed.layer for speed in found}
 
 
 # The command
@@ -175,7 +175,7 @@ def test_a_part_is_run_and_printed_and_the_page_stays() -> None:
 
 def test_a_whole_run_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "folder" / "page.rst"
-    options = ["--output", str(page), "--speed", str(tmp_path / "nothing")]
+    options = ["--output", str(page), "--speed", str(tmp_path / "nothing"), "--no-measuring"]
     assert main(options, [MEMORY], {"mutable": SCENARIOS["mutable"]}) == 0
     text = page.read_text(encoding="utf-8")
     check_rst(text)
