@@ -79,6 +79,9 @@ class Compared(Contender):
     style: str = "urls"
     """How it is told of its servers: a key of ``STYLES``."""
 
+    plain_style: str = ""
+    """The same as in the quick start of its documentation, where that is different."""
+
     limits: str = ""
     """What its own documentation says that it does not do."""
 
@@ -95,7 +98,7 @@ class Compared(Contender):
 
     def leading_to(self, way: Way, *, plain: bool = False) -> Compared:
         """The same with the way to its servers; ``plain``: as in the quick start of its documentation."""
-        style = "plain" if plain and self.style == "dicts" else self.style
+        style = (plain and self.plain_style) or self.style
         return replace(self, config={**self.config, **STYLES[style](way)}) if way.is_somewhere else self
 
 
@@ -120,7 +123,10 @@ class Way:
 def _urls(way: Way) -> dict[str, Any]:
     if way.sentinels:
         return {"hosts": [{"sentinels": list(way.sentinels), "master_name": way.master_name}]}
-    return {"hosts": way.urls}
+    if len(way.urls) == 1:
+        return {"hosts": way.urls}
+    # As the how-to for several servers says: names that stay when an address changes.
+    return {"hosts": [{"address": url, "name": f"host-{n}"} for n, url in enumerate(way.urls)]}
 
 
 def _dicts(way: Way) -> dict[str, Any]:
@@ -142,7 +148,11 @@ def _one_url(way: Way) -> dict[str, Any]:
     return {"url": way.urls[0]}
 
 
-STYLES = {"urls": _urls, "dicts": _dicts, "plain": _plain, "url": _one_url}
+def _primed_url(way: Way) -> dict[str, Any]:
+    return {**_one_url(way), "is_primed": True}
+
+
+STYLES = {"primed_url": _primed_url, "urls": _urls, "dicts": _dicts, "plain": _plain, "url": _one_url}
 
 ONE_MACHINE, QUEUES, PUBSUB = "Without a server", "Queues on Redis", "Redis Pub/Sub"
 _REDIS_PACKAGES = ("redis", "hiredis", "msgpack")
@@ -236,6 +246,7 @@ LAYERS: tuple[Compared, ...] = (
         servers=1,
         closing="close_pools",
         style="dicts",
+        plain_style="plain",
         cannot={"notices": "has no such callbacks", "limit": NO_LIMIT},
         note="with ``socket_timeout`` None for its host, except where its defaults are the matter",
         limits="message expiry and capacity are those of the specification: the channels of a process share a capacity",
@@ -252,6 +263,7 @@ LAYERS: tuple[Compared, ...] = (
         servers=1,
         closing="close_pools",
         style="dicts",
+        plain_style="plain",
         cannot={"notices": "has no such callbacks", "limit": NO_LIMIT},
         note="with ``socket_timeout`` None for its host, except where its defaults are the matter",
     ),
@@ -315,6 +327,7 @@ LAYERS: tuple[Compared, ...] = (
         servers=1,
         closing="flush",
         style="dicts",
+        plain_style="plain",
         cannot={"expiry": "has no expiry", "capacity": "has no capacity", "limit": NO_LIMIT},
         note="with ``socket_timeout`` None for its host, except where its defaults are the matter",
         limits="no capacity and no expiry; group_add for channels of the same process only",
@@ -331,6 +344,7 @@ LAYERS: tuple[Compared, ...] = (
         servers=1,
         closing="flush",
         style="dicts",
+        plain_style="plain",
         cannot={"expiry": "has no expiry", "capacity": "has no capacity", "limit": NO_LIMIT},
         note="with ``socket_timeout`` None for its host, except where its defaults are the matter",
     ),
@@ -361,13 +375,16 @@ LAYERS: tuple[Compared, ...] = (
         programs=("redis-server",),
         shared=True,
         servers=1,
-        style="url",
+        style="primed_url",
+        plain_style="url",
         cannot={
             **_BROADCAST,
             "prefix": "has no prefix",
             "sentinel": "takes one URL",
             "capacity": "its queues have no bound",
         },
+        note="with a first subscription that nobody uses, except where its defaults are the matter: with today's "
+        "redis-py, it hears nothing without one",
         limits="calls itself alpha; what is published is text",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -50,7 +51,19 @@ class BroadcasterMemory(BroadcasterAdapter):
 
 
 class BroadcasterRedis(BroadcasterAdapter):
-    """Pub/Sub."""
+    """Pub/Sub. With redis-py 8, broadcaster stops listening before its first subscription is there, and takes up
+    listening again at the second. ``is_primed`` makes the first one."""
+
+    def __init__(self, url: str, *, is_primed: bool = False, **options: Any) -> None:
+        super().__init__(url, **options)
+        self._is_primed = is_primed
+
+    async def group_add(self, group: str, channel: str) -> None:
+        if self._is_primed:
+            self._is_primed = False
+            await super().group_add("nobody.uses.this", "nobody")
+            await asyncio.sleep(0.1)
+        await super().group_add(group, channel)
 
 
 class BroadcasterStream(BroadcasterAdapter):

@@ -132,3 +132,16 @@ async def at_once(site: Site) -> Outcome:
         await sender.group_send(f"room.{n}", message(n))
     got = await asyncio.gather(*(receive_within(receiver, channel) for channel in channels))
     return none_of(got.count(None), count, "lost")
+
+
+@scenario("Fifty join at the same moment", rows=(14,))
+async def together(site: Site) -> Outcome:
+    """A deployment has cut all connections, and fifty browsers come back at once, to a process that has just started,
+    each to a room of its own. When their ``group_add()`` has returned, each must hear its room."""
+    count = 50
+    sender, receiver = site.pair()
+    channels = await asyncio.gather(*(member(receiver, f"room.{n}") for n in range(count)))
+    for n in range(count):
+        await sender.group_send(f"room.{n}", message(n))
+    got = await asyncio.gather(*(receive_within(receiver, channel) for channel in channels))
+    return none_of(got.count(None), count, "lost")

@@ -81,8 +81,10 @@ async def timed_out_receive(site: Site) -> Outcome:
     count = 50
     sender, receiver = site.pair()
 
+    channels = [await member(receiver, f"room.{number}") for number in range(count)]
+
     async def times_out_then_receives(number: int) -> bool:
-        channel = await member(receiver, f"room.{number}")
+        channel = channels[number]
         if await receive_within(receiver, channel, 0.05) is not None:
             return False
         await sender.group_send(f"room.{number}", message(number))
