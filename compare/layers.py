@@ -3,31 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
-from typing import Any
+from dataclasses import replace
 
-from benchmarks.contenders import Contender
+from compare.contender import ABILITIES, Compared, Way
 
-ABILITIES = {
-    "direct": "sends to one channel by name",
-    "normal": "channels on which any process may receive",
-    "processes": "reaches other processes",
-    "server": "runs on a server that may be restarted",
-    "hosts": "spreads over several servers",
-    "sentinel": "finds its server through Redis Sentinel",
-    "prefix": "has a prefix of its own for each installation",
-    "databases": "takes the number of a Redis database",
-    "expiry": "lets messages expire",
-    "capacity": "has a capacity for unread messages",
-    "names": "says which names are legal",
-    "types": "says which values a message may hold",
-    "limit": "says how large a message may be",
-    "loops": "belongs to no particular event loop",
-    "notices": "has callbacks for a lost connection",
-}
-"""What scenarios may need. A layer lists what it lacks, with the reason that the page gives."""
+__all__ = ["ABILITIES", "LAYERS", "Compared", "Way"]
 
 IN_PROCESS = "lives in one process"
 NO_SERVER = "has no server"
@@ -57,103 +37,6 @@ _BROADCAST = {
     "hosts": "takes one server",
 }
 
-
-@dataclass(frozen=True)
-class Compared(Contender):
-    """A layer as the comparison builds it: the benchmark's contender, and what it can."""
-
-    title: str = ""
-    """The head of its column."""
-
-    family: str = ""
-    """The table it stands in."""
-
-    ours: bool = False
-
-    servers: int = 0
-    """How many Redis servers it runs on, where the scenario does not say."""
-
-    cannot: Mapping[str, str] = field(default_factory=dict)
-    """Keys of ``ABILITIES`` that it does not have, each with the reason."""
-
-    style: str = "urls"
-    """How it is told of its servers: a key of ``STYLES``."""
-
-    plain_style: str = ""
-    """The same as in the quick start of its documentation, where that is different."""
-
-    limits: str = ""
-    """What its own documentation says that it does not do."""
-
-    library: str = ""
-    """For an adapter: the module that it adapts."""
-
-    @property
-    def is_installed(self) -> bool:
-        return super().is_installed and (not self.library or find_spec(self.library) is not None)
-
-    def lacks(self, needs: tuple[str, ...]) -> str | None:
-        """The reason why it cannot do a scenario with these needs; None if it can."""
-        return next((self.cannot[need] for need in needs if need in self.cannot), None)
-
-    def leading_to(self, way: Way, *, plain: bool = False) -> Compared:
-        """The same with the way to its servers; ``plain``: as in the quick start of its documentation."""
-        style = (plain and self.plain_style) or self.style
-        return replace(self, config={**self.config, **STYLES[style](way)}) if way.is_somewhere else self
-
-
-@dataclass(frozen=True)
-class Way:
-    """What leads to servers: their addresses and a database, or sentinels."""
-
-    addresses: tuple[tuple[str, int], ...] = ()
-    database: int = 0
-    sentinels: tuple[tuple[str, int], ...] = ()
-    master_name: str = ""
-
-    @property
-    def is_somewhere(self) -> bool:
-        return bool(self.addresses or self.sentinels)
-
-    @property
-    def urls(self) -> list[str]:
-        return [f"redis://{host}:{port}/{self.database}" for host, port in self.addresses]
-
-
-def _urls(way: Way) -> dict[str, Any]:
-    if way.sentinels:
-        return {"hosts": [{"sentinels": list(way.sentinels), "master_name": way.master_name}]}
-    if len(way.urls) == 1:
-        return {"hosts": way.urls}
-    # As the how-to for several servers says: names that stay when an address changes.
-    return {"hosts": [{"address": url, "name": f"host-{n}"} for n, url in enumerate(way.urls)]}
-
-
-def _dicts(way: Way) -> dict[str, Any]:
-    """For channels_redis and its kin: they wait in reads of 5 s, and redis-py 8 by default fails a read after 5 s."""
-    if way.sentinels:
-        host = {"sentinels": list(way.sentinels), "master_name": way.master_name, "socket_timeout": None}
-        return {"hosts": [host]}
-    hosts = [{"host": host, "port": port, "db": way.database} for host, port in way.addresses]
-    return {"hosts": [{**host, "socket_timeout": None} for host in hosts]}
-
-
-def _plain(way: Way) -> dict[str, Any]:
-    return {"hosts": list(way.addresses)}
-
-
-def _one_url(way: Way) -> dict[str, Any]:
-    if way.sentinels:
-        return {"sentinels": list(way.sentinels), "master_name": way.master_name}
-    return {"url": way.urls[0]}
-
-
-def _primed_url(way: Way) -> dict[str, Any]:
-    return {**_one_url(way), "is_primed": True}
-
-
-STYLES = {"primed_url": _primed_url, "urls": _urls, "dicts": _dicts, "plain": _plain, "url": _one_url}
-
 ONE_MACHINE, QUEUES, PUBSUB = "Without a server", "Queues on Redis", "Redis Pub/Sub"
 _REDIS_PACKAGES = ("redis", "hiredis", "msgpack")
 
@@ -168,10 +51,10 @@ QUEUE = Compared(
     programs=("redis-server",),
     shared=True,
     servers=1,
-    cannot={"notices": "loses nothing at which it would have to call"},
+    cannot={"notices": "has no such callbacks"},
 )
 
-LAYERS: tuple[Compared, ...] = (
+_ALL: tuple[Compared, ...] = (
     Compared(
         name="memory",
         title="channel_layers: memory",
@@ -181,6 +64,17 @@ LAYERS: tuple[Compared, ...] = (
         config={},
         packages=("channel_layers",),
         cannot=_MEMORY,
+    ),
+    Compared(
+        name="ipc",
+        title="channel_layers: IPC",
+        family=ONE_MACHINE,
+        ours=True,
+        backend="channel_layers.ipc.IPCChannelLayer",
+        config={},
+        packages=("channel_layers", "posix_ipc", "msgpack"),
+        shared=True,
+        cannot=_NO_SERVER,
     ),
     Compared(
         name="channels-memory",
@@ -200,7 +94,7 @@ LAYERS: tuple[Compared, ...] = (
         config={},
         packages=("fast-channels",),
         cannot={**_MEMORY, "limit": NO_LIMIT},
-        limits="for development and tests",
+        limits="for tests only",
     ),
     Compared(
         name="litestar-memory",
@@ -212,7 +106,7 @@ LAYERS: tuple[Compared, ...] = (
         packages=("litestar",),
         cannot={**_BROADCAST, **_MEMORY},
         note="with ``subscriber_max_backlog`` as the capacity, which is unlimited by default",
-        limits="events are bytes; one process; useful for tests and for applications of one process",
+        limits="mostly for tests and local development, not for several processes; a bounded backlog drops messages",
     ),
     Compared(
         name="broadcaster-memory",
@@ -249,7 +143,8 @@ LAYERS: tuple[Compared, ...] = (
         plain_style="plain",
         cannot={"notices": "has no such callbacks", "limit": NO_LIMIT},
         note="with ``socket_timeout`` None for its host, except where its defaults are the matter",
-        limits="message expiry and capacity are those of the specification: the channels of a process share a capacity",
+        limits="capacity is that of the specification, shared by the channels of a process; changing the list of hosts "
+        "loses some of what lies there",
     ),
     Compared(
         name="fast-channels",
@@ -281,7 +176,8 @@ LAYERS: tuple[Compared, ...] = (
         style="url",
         cannot=_BROADCAST,
         note="with a history of 100, and ``subscriber_max_backlog`` as the capacity",
-        limits="a stream is trimmed at about its history, and expires a minute after the latest message",
+        limits="a stream is trimmed at about its history, and expires a minute after its latest message; a bounded "
+        "backlog drops messages",
     ),
     Compared(
         name="broadcaster-stream",
@@ -330,7 +226,7 @@ LAYERS: tuple[Compared, ...] = (
         plain_style="plain",
         cannot={"expiry": "has no expiry", "capacity": "has no capacity", "limit": NO_LIMIT},
         note="with ``socket_timeout`` None for its host, except where its defaults are the matter",
-        limits="no capacity and no expiry; group_add for channels of the same process only",
+        limits="beta; messages can be dropped when the network fails",
     ),
     Compared(
         name="fast-channels-pubsub",
@@ -362,7 +258,7 @@ LAYERS: tuple[Compared, ...] = (
         style="url",
         cannot=_BROADCAST,
         note="with ``subscriber_max_backlog`` as the capacity, which is unlimited by default",
-        limits="no history",
+        limits="no history; a bounded backlog drops messages",
     ),
     Compared(
         name="broadcaster-redis",
@@ -388,3 +284,6 @@ LAYERS: tuple[Compared, ...] = (
         limits="calls itself alpha; what is published is text",
     ),
 )
+
+LAYERS = tuple(layer for layer in _ALL if layer.is_installed or not layer.ours)
+"""Without those of ours that this checkout does not have. A peer that is missing is an error."""

@@ -29,15 +29,16 @@ WORSE = """\
 * **No history.** Litestar's layers can hand a new subscriber the latest messages of a channel. Ours cannot.
 * **No other brokers.** Litestar and broadcaster also run on PostgreSQL, broadcaster on Kafka. Ours need Redis, or
   nothing. None of ours runs on Redis Cluster yet.
-* **Scripts.** Ours need a Redis that allows Lua scripts, and the queue layer a few more commands than
-  channels_redis: an access list that was written for the latter has to be extended (:doc:`reference/redis`).
-* **A thread.** A process with a layer on Redis has one more thread, which renews the lease. Each layer object holds a
-  few connections to each server, which stay open.
+* **Rights.** On a Redis with access lists, ours need commands that channels_redis does not, Pub/Sub also scripts; such
+  a list has to be extended (:ref:`redis-acl`).
+* **A limit for messages.** Above 1 MiB of JSON they are refused. channels_redis carries what Redis does.
+* **A thread and connections.** A process with a layer on Redis has one more thread, and each layer object up to five
+  connections to each server, which stay open.
 * **No mixing.** Processes with channels_redis and processes with ours do not understand each other; all change at once.
 * **Strict values.** In memory, Channels passes on any Python object. Ours refuse there what a wire cannot carry, so a
   program that relied on it has to change.
-* **Several servers cost.** Over several servers a process reads from each of them, so the connections grow with
-  the number of servers; and direct and group messages of one writer may change places there.
+* **Several servers cost.** A process reads from each of them, so its connections grow with their number; and direct and
+  group messages of one writer may change places there.
 * **Two deliveries are possible in one case**: what was taken from a normal channel within the replication lag before
   a failover may come again, because the replica does not know of it.
 """
