@@ -95,16 +95,16 @@ async def timed_out_receive(site: Site) -> Outcome:
     return none_of(kept.count(False), count, "lost")
 
 
-@scenario("Nothing comes for twelve seconds", rows=(1,), seen="redis-py #4091, channels_redis #424")
+@scenario("Nothing comes for seven seconds", rows=(1,), seen="redis-py #4091, channels_redis #424")
 async def idle(site: Site) -> Outcome:
     """Ten sockets are open in a quiet night, with the settings of the layer's quick start and today's redis-py. Nobody
-    writes for twelve seconds. No receive may end because nothing came: a consumer whose receive raises is
+    writes for seven seconds. No receive may end because nothing came: a consumer whose receive raises is
     disconnected."""
     receiver = site.layer(plain=True)
     channels = [await member(receiver, "room") for _ in range(10)]
     waiting = [asyncio.create_task(receiver.receive(channel)) for channel in channels]
     try:
-        await asyncio.wait(waiting, timeout=12, return_when=asyncio.ALL_COMPLETED)
+        await asyncio.wait(waiting, timeout=7, return_when=asyncio.ALL_COMPLETED)
         ended = [task for task in waiting if task.done()]
         if ended:
             problem = next((task.exception() for task in ended), None)
