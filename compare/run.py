@@ -13,6 +13,7 @@ from benchmarks.errors import WrongResultError
 from benchmarks.progress import Progress
 from compare.layers import Compared
 from compare.scenario import Outcome, Scenario, cannot, fails
+from compare.servers import NotReady
 from compare.site import Site
 
 Results = Mapping[tuple[str, str], Outcome]
@@ -54,7 +55,7 @@ async def _run(work: Callable[[Site], object], layer: Compared, shows_output: bo
     async with Site(layer) as site:
         try:
             return await work(site)  # type: ignore[misc, no-any-return]
-        except Exception as problem:
+        except (Exception, NotReady) as problem:
             if shows_output:
                 logging.exception("the scenario ended early")
             return fails(described(problem))

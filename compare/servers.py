@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 FOLDER = str(Path(__file__).parents[1] / "tests" / "redis")
 if FOLDER not in sys.path:
     sys.path.append(FOLDER)
@@ -12,7 +14,10 @@ if FOLDER not in sys.path:
 from proxy import TcpProxy  # noqa: E402
 from redis_servers import RedisServer, SentinelTopology, require_server  # noqa: E402
 
-__all__ = ["RedisServer", "SentinelTopology", "TcpProxy", "new_sentinels", "new_server"]
+NotReady = pytest.fail.Exception
+"""What is raised if a server does not come up in time; it is no Exception."""
+
+__all__ = ["NotReady", "RedisServer", "SentinelTopology", "TcpProxy", "new_sentinels", "new_server"]
 
 
 def new_server() -> RedisServer:

@@ -61,11 +61,14 @@ async def running(*coroutines: Any) -> AsyncIterator[list[asyncio.Task[Any]]]:
         await cancelled(tasks)
 
 
-async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def cancelled(tasks: Iterable[asyncio.Task[Any]], seconds: float = 5) -> None:
+    """End them. Again and again: a client that is just failing may take a cancellation for the failure."""
+    pending = set(tasks)
+    for _ in range(int(seconds * 20)):
+        for task in pending:
+            task.cancel()
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=0.05)
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> bool:
