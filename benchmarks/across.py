@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic, monotonic_ns
 from typing import ClassVar
@@ -18,15 +19,18 @@ from benchmarks.errors import WrongResultError
 from benchmarks.figures import Figure
 from benchmarks.line import Line
 from benchmarks.stopwatch import Stopwatch
-from benchmarks.workloads import Message, expect, messages, send_all
+from benchmarks.workloads import Message, expect, messages, receive_all, send_all
 
 
 class Across(ABC):
     figures: ClassVar[tuple[Figure, ...]]
 
+    #: Processes that receive.
+    receivers: int = 1
+
     @abstractmethod
-    async def send(self, layer: Layer, line: Line, watch: Stopwatch) -> dict[str, float]:
-        """The side that sends and measures; returns each figure by its name."""
+    async def send(self, layer: Layer, lines: Sequence[Line], watch: Stopwatch) -> dict[str, float]:
+        """The side that sends and measures, with a line to each receiver; returns each figure by its name."""
 
     @abstractmethod
     async def receive(self, layer: Layer, line: Line) -> None:
@@ -42,7 +46,8 @@ class Xproc(Across):
 
     figures: ClassVar = (Figure("xproc", "xproc"),)
 
-    async def send(self, layer: Layer, line: Line, watch: Stopwatch) -> dict[str, float]:
+    async def send(self, layer: Layer, lines: Sequence[Line], watch: Stopwatch) -> dict[str, float]:
+        [line] = lines
         channel = await line.hear()
         parts = self.parts()
         while watch.more():
@@ -90,7 +95,8 @@ class Latency(Across):
         Figure("latency p99", "latency", "us", less_is_better=True),
     )
 
-    async def send(self, layer: Layer, line: Line, watch: Stopwatch) -> dict[str, float]:
+    async def send(self, layer: Layer, lines: Sequence[Line], watch: Stopwatch) -> dict[str, float]:
+        [line] = lines
         count = self.warm_up + math.ceil(self.rate * self.longer * watch.wanted)
         await line.tell(count)
         channel = await line.hear()
@@ -115,9 +121,53 @@ class Latency(Across):
         await line.tell(delays)
 
 
+@dataclass(frozen=True)
+class Crowd(Across):
+    """20 messages from one process to a group with 1,000 members in each of 16 others; an operation is one delivery."""
+
+    receivers: int = 16
+    members: int = 1_000
+    sends: int = 20
+
+    figures: ClassVar = (Figure("crowd", "crowd"),)
+
+    async def send(self, layer: Layer, lines: Sequence[Line], watch: Stopwatch) -> dict[str, float]:
+        await self.hear_all(lines)
+        sent = messages(self.sends)
+        while watch.more():
+            for line in lines:
+                await line.tell("a batch comes")
+            await self.hear_all(lines)  # all of them wait
+            with watch.batch(self.receivers * self.members * self.sends):
+                for message in sent:
+                    await layer.group_send("room", message)
+                await self.hear_all(lines)  # all of it has been received
+        for line in lines:
+            await line.tell("")
+        return {"crowd": watch.rate}
+
+    async def receive(self, layer: Layer, line: Line) -> None:
+        channels = [await layer.new_channel() for _ in range(self.members)]
+        for channel in channels:
+            await layer.group_add("room", channel)
+        await line.tell("joined")
+        sent = messages(self.sends)
+        while await line.hear():
+            receiving = [asyncio.create_task(receive_all(layer, channel, sent)) for channel in channels]
+            await asyncio.sleep(0)  # every receiver runs up to its first wait
+            await line.tell("waiting")
+            await asyncio.gather(*receiving)
+            await line.tell("received")
+
+    @staticmethod
+    async def hear_all(lines: Sequence[Line]) -> None:
+        for line in lines:
+            await line.hear()
+
+
 def percentile(ordered: list[int], percent: int) -> int:
     """The smallest value that so many percent of all do not exceed."""
     return ordered[math.ceil(len(ordered) * percent / 100) - 1]
 
 
-ACROSS: dict[str, Across] = {"xproc": Xproc(), "latency": Latency()}
+ACROSS: dict[str, Across] = {"xproc": Xproc(), "latency": Latency(), "crowd": Crowd()}

@@ -9,6 +9,9 @@ from benchmarks.workloads import INSIDE
 
 WORKLOADS = (*INSIDE, *ACROSS)
 
+#: Measured only where a contender names them: they take long, or say little of most layers.
+SPECIAL = ("idle1k", "idle100k", "crowd")
+
 
 def figures(workload: str) -> tuple[Figure, ...]:
     return ACROSS[workload].figures if workload in ACROSS else (Figure(workload, workload),)
@@ -16,6 +19,11 @@ def figures(workload: str) -> tuple[Figure, ...]:
 
 def description(workload: str) -> str:
     return " ".join(((ACROSS.get(workload) or INSIDE[workload]).__doc__ or "").split())
+
+
+def concerns(workload: str, contender: Contender) -> bool:
+    """Whether a contender is measured by a workload at all."""
+    return workload in contender.workloads if contender.workloads else workload not in SPECIAL
 
 
 def suits(workload: str, contender: Contender) -> bool:

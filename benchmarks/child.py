@@ -7,6 +7,7 @@ import faulthandler
 import multiprocessing
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -75,10 +76,15 @@ class Round:
 
     async def _measure_across(self) -> dict[str, float]:
         workload = ACROSS[self.workload]
-        sender = self.contender.make()
+        contender = self.contender.inheriting()
+        sender = contender.make()
         try:
-            async with partner(_receive, self.contender, workload, deadline=self.deadline) as line:
-                return await workload.send(sender, line, Stopwatch(self.seconds))
+            async with AsyncExitStack() as stack:
+                receivers = (
+                    partner(_receive, contender, workload, deadline=self.deadline) for _ in range(workload.receivers)
+                )
+                lines = [await stack.enter_async_context(receiver) for receiver in receivers]
+                return await workload.send(sender, lines, Stopwatch(self.seconds))
         finally:
             await sender.flush()
             await self.contender.close(sender)

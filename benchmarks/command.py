@@ -13,17 +13,18 @@ from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.catalogue import WORKLOADS, suits
+from benchmarks.catalogue import WORKLOADS, concerns, suits
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.errors import WrongResultError
 from benchmarks.machine import machine_facts, package_versions, program_versions
 from benchmarks.measure import FULL, QUICK, Comparison, Effort, Skipped, compare
 from benchmarks.progress import Progress
 from benchmarks.redis_server import private_redis
-from benchmarks.report import results_page, results_sections
+from benchmarks.report import results_page, results_sections, summary_table
 
 PAGE = "results.rst"
 CHART = "ratios.svg"
+SUMMARY = "summary.txt"  # for another page to include
 
 
 def main(arguments: Sequence[str] | None = None, contenders: Sequence[Contender] = CONTENDERS) -> int:
@@ -98,7 +99,12 @@ def _obstacle(chosen: Sequence[Contender], workloads: Sequence[str], options: ar
         return f"not installed: {', '.join(absent)}; your system has a package for it"
     if options.costs and not any(contender.server is private_redis for contender in chosen):
         return "--costs: none of these layers runs on Redis"
-    if workloads and not any(suits(workload, contender) for contender in chosen for workload in workloads):
+    concerned = [
+        (workload, contender) for contender in chosen for workload in workloads if concerns(workload, contender)
+    ]
+    if workloads and not concerned:
+        return "these layers are not measured by these workloads"
+    if workloads and not any(suits(*pair) for pair in concerned):
         return "these workloads need two processes, and these layers live in one"
     return None
 
@@ -139,7 +145,8 @@ def _write(folder: Path, rows: Sequence[Comparison | Skipped], effort: Effort, c
     (folder / CHART).write_bytes(ratio_chart([row for row in rows if isinstance(row, Comparison)]))
     page = results_page(rows, effort, facts, chart=CHART, is_rough=is_rough, costs=costs)
     (folder / PAGE).write_text(page, encoding="utf-8")
-    print(f"\nWritten: {folder / PAGE}, {folder / CHART}")
+    (folder / SUMMARY).write_text(summary_table(rows), encoding="utf-8")
+    print(f"\nWritten: {folder / PAGE}, {folder / CHART}, {folder / SUMMARY}")
 
 
 def _fail(problem: str) -> int:

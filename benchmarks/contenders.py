@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+from benchmarks.queue_peer import inherited_queue
 from benchmarks.redis_server import private_redis, three_private_redis
 
 # Far above what any workload leaves unread: a layer that drops messages at its capacity would be measured doing less.
@@ -42,6 +43,11 @@ def without_read_timeout(server: Mapping[str, Any]) -> Mapping[str, Any]:
     """For channels_redis: it waits in reads of 5 s, and redis-py 8 by default fails a read after 5 s."""
     hosts = [{"host": host, "port": port, "socket_timeout": None} for host, port in server["hosts"]]
     return {**server, "hosts": hosts}
+
+
+def nothing() -> Mapping[str, Any]:
+    """For layers whose processes have nothing in common from their beginning."""
+    return {}
 
 
 def no_server() -> AbstractContextManager[Mapping[str, Any]]:
@@ -88,6 +94,12 @@ class Contender:
     peer: Contender | None = None
     """What one would use instead; None for a peer itself."""
 
+    inherited: Callable[[], Mapping[str, Any]] = nothing
+    """Made in the first process of a round and inherited by the others: keyword arguments of the class, too."""
+
+    workloads: tuple[str, ...] = ()
+    """The only ones it is measured by; none: all but those that are for some layers only."""
+
     targets: Mapping[str, float] = field(default_factory=dict)
     """Figure -> the ratio to the peer that the project promises. For most figures it is the smallest, where less is
     better the largest."""
@@ -107,6 +119,10 @@ class Contender:
     def reaching(self, server: Mapping[str, Any]) -> Contender:
         """The same with the way to a server in its configuration."""
         return replace(self, config={**self.config, **self.arguments(server)})
+
+    def inheriting(self) -> Contender:
+        """The same with what the processes of one round have in common in its configuration."""
+        return replace(self, config={**self.config, **self.inherited()})
 
     def make(self) -> Layer:
         module, _, name = self.backend.rpartition(".")
@@ -143,11 +159,35 @@ REDIS = Contender(
     ),
 )
 
+CHANNELS_REDIS_PUBSUB = Contender(
+    name="channels-redis-pubsub",
+    backend="channels_redis.pubsub.RedisPubSubChannelLayer",
+    config={},
+    packages=("channels_redis", "channels", "asgiref", "Django"),
+    shared=True,
+    server=private_redis,
+    arguments=without_read_timeout,
+    note="with ``socket_timeout`` None for its host, without which redis-py 8 ends its subscription after 5 s",
+    closing="flush",
+)
+
+MEMORY = Contender(
+    name="memory",
+    backend="channel_layers.memory.InMemoryChannelLayer",
+    packages=("channel_layers",),
+)
+
+IPC = Contender(
+    name="ipc",
+    backend="channel_layers.ipc.IPCChannelLayer",
+    config={"prefix": "benchmark", "capacity": CAPACITY},
+    packages=("channel_layers", "posix_ipc", "msgpack"),
+    shared=True,
+)
+
 CONTENDERS: tuple[Contender, ...] = (
-    Contender(
-        name="memory",
-        backend="channel_layers.memory.InMemoryChannelLayer",
-        packages=("channel_layers",),
+    replace(
+        MEMORY,
         targets={"pingpong": 3, "conc100": 3.5, "fan1000": 80, "idle10k": 800},
         peer=Contender(
             name="channels-memory",
@@ -164,17 +204,7 @@ CONTENDERS: tuple[Contender, ...] = (
         shared=True,
         server=private_redis,
         targets={"pingpong": 2.2, "conc100": 10, "fan1000": 2, "join": 8, "xproc": 8, "latency p50": 0.85},
-        peer=Contender(
-            name="channels-redis-pubsub",
-            backend="channels_redis.pubsub.RedisPubSubChannelLayer",
-            config={},
-            packages=("channels_redis", "channels", "asgiref", "Django"),
-            shared=True,
-            server=private_redis,
-            arguments=without_read_timeout,
-            note="with ``socket_timeout`` None for its host, without which redis-py 8 ends its subscription after 5 s",
-            closing="flush",
-        ),
+        peer=CHANNELS_REDIS_PUBSUB,
     ),
     replace(
         REDIS,
@@ -183,5 +213,33 @@ CONTENDERS: tuple[Contender, ...] = (
         note="over three servers on this machine; its peer is the same layer over one",
         targets={"conc100": 0.7},
         peer=replace(REDIS, peer=None, targets={}),
+    ),
+    replace(
+        IPC,
+        workloads=("pingpong", "conc100", "fan1000", "idle10k", "join", "xproc", "latency", "crowd"),
+        targets={"latency p50": 0.4},
+        peer=CHANNELS_REDIS_PUBSUB,
+    ),
+    replace(
+        IPC,
+        name="ipc-memory",
+        note="beside our layer in memory: what it costs to reach other processes, where there are none",
+        workloads=("pingpong", "conc100", "fan1000", "idle1k", "idle10k", "idle100k"),
+        targets={"pingpong": 0.25, "conc100": 0.25, "fan1000": 0.25},
+        peer=MEMORY,
+    ),
+    replace(
+        IPC,
+        name="ipc-queue",
+        workloads=("xproc",),
+        targets={"xproc": 1.2},
+        peer=Contender(
+            name="multiprocessing-queue",
+            backend="benchmarks.queue_peer.QueueLayer",
+            config={},
+            shared=True,
+            inherited=inherited_queue,
+            note="of the standard library: no names, groups, capacity or expiry; its receiver holds up its event loop",
+        ),
     ),
 )

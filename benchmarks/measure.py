@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.catalogue import figures, suits
+from benchmarks.catalogue import concerns, figures, suits
 from benchmarks.child import Round
 from benchmarks.contenders import Contender
 from benchmarks.figures import Figure
@@ -85,7 +85,9 @@ def compare(
 ) -> list[Comparison | Skipped]:
     """Measure each contender beside its peer."""
     compared = [contender for contender in contenders if contender.peer]
-    measured = sum(suits(workload, contender) for contender in compared for workload in workloads)
+    measured = sum(
+        concerns(workload, contender) and suits(workload, contender) for contender in compared for workload in workloads
+    )
     progress.expect(measured * effort.rounds * 2)
     return [row for contender in compared for row in _compare(contender, workloads, effort, progress)]
 
@@ -96,6 +98,8 @@ def _compare(
     ours, peer = contender.pair
     with _servers_for(ours, peer) as layers:
         for workload in workloads:
+            if not concerns(workload, ours):
+                continue
             if not suits(workload, contender):
                 yield from (Skipped(ours, peer, figure) for figure in figures(workload))
                 continue

@@ -28,13 +28,13 @@ def system_program(name: str) -> str | None:
 @contextmanager
 def private_redis() -> Iterator[Mapping[str, Any]]:
     """Yield what leads a Redis layer to the server."""
-    port = _free_port()
+    port = free_port()
     options = ["--bind", HOST, "--port", str(port), "--save", "", "--appendonly", "no"]
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         program = system_program("redis-server") or "redis-server"
         server = subprocess.Popen([program, *options, "--dir", folder], stdout=subprocess.DEVNULL)
         try:
-            _wait_until_it_answers(server, port)
+            wait_until_it_answers(server, port)
             yield {"hosts": [(HOST, port)]}
         finally:
             server.terminate()
@@ -49,13 +49,13 @@ def three_private_redis() -> Iterator[Mapping[str, Any]]:
         yield {"hosts": [host for server in servers for host in server["hosts"]]}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
+def wait_until_it_answers(server: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=1) as probe:

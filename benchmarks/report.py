@@ -34,6 +34,18 @@ def results_table(rows: Sequence[Comparison | Skipped]) -> str:
     return simple_table(HEADER, [_row(row) if isinstance(row, Comparison) else _skipped(row) for row in rows])
 
 
+def summary_table(rows: Sequence[Comparison | Skipped]) -> str:
+    """The medians of our layers beside each other."""
+    layers = list(dict.fromkeys(row.contender.name for row in rows))
+    figures = list(dict.fromkeys((row.figure.name, row.figure.unit) for row in rows))
+    medians: dict[tuple[str, str], str] = {}
+    for row in rows:
+        if isinstance(row, Comparison):  # a layer beside two peers was measured twice: the first time counts
+            medians.setdefault((row.figure.name, row.contender.name), f"{row.ours.median:,.0f}")
+    body = [(name, unit, *(medians.get((name, layer), "n/a") for layer in layers)) for name, unit in figures]
+    return simple_table(("workload", "unit", *layers), body)
+
+
 def simple_table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     """A "simple table" of reStructuredText."""
     rows = [header, *body]

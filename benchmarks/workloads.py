@@ -92,6 +92,20 @@ async def idle10k(
         expect(message, await receiver.receive(channel))
 
 
+async def idle1k(
+    sender: Layer, receiver: Layer, watch: Stopwatch, *, idle: int = 1_000, trips: int = 100, looks: int = 10
+) -> None:
+    """Round trips on one channel while 1,000 others hold an unread message."""
+    await idle10k(sender, receiver, watch, idle=idle, trips=trips, looks=looks)
+
+
+async def idle100k(
+    sender: Layer, receiver: Layer, watch: Stopwatch, *, idle: int = 100_000, trips: int = 100, looks: int = 10
+) -> None:
+    """Round trips on one channel while 100,000 others hold an unread message."""
+    await idle10k(sender, receiver, watch, idle=idle, trips=trips, looks=looks)
+
+
 async def join(sender: Layer, receiver: Layer, watch: Stopwatch, *, joins: int = 100) -> None:
     """new_channel and group_add: what every connection does first."""
     sent = messages(2)  # a second one shows whether the first came once
@@ -113,6 +127,8 @@ INSIDE: dict[str, Workload] = {
     "pingpong": pingpong,
     "conc100": conc100,
     "fan1000": fan1000,
+    "idle1k": idle1k,
     "idle10k": idle10k,
+    "idle100k": idle100k,
     "join": join,
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .exceptions import InvalidChannelLayerError
@@ -60,6 +61,17 @@ def require_capacity(option: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidChannelLayerError(f"{option} must be a whole number of messages, 1 or more, not {value!r}")
     return value
+
+
+def weakly(get_capacity: Callable[[str], int]) -> Callable[[str], int]:
+    """A layer's method without a hold on the layer, for what must not keep it alive."""
+    reference = weakref.WeakMethod(get_capacity)
+
+    def call(channel: str) -> int:
+        method = reference()
+        return method(channel) if method is not None else 1
+
+    return call
 
 
 def _compiled(pair: Any) -> tuple[re.Pattern[str], int]:

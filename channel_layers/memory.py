@@ -11,7 +11,7 @@ from .inbox import Inbox
 from .messages import fresh_copy, is_flat
 from .names import client_id_of, new_client_id
 from .spec import BaseChannelLayer
-from .statistics import Statistics
+from .statistics import Statistics, read_statistics
 
 
 class _Shared(NamedTuple):
@@ -122,16 +122,4 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._inbox.close()
 
     def _statistics(self) -> Statistics:
-        inbox = self._inbox
-        with inbox.lock:
-            unread = inbox.unread()
-            counts = Statistics(
-                **self._sent.read(),
-                arrived=inbox.arrived,
-                delivered=inbox.delivered,
-                dropped=dict(inbox.dropped),
-                unread=unread,
-            )
-        if inbox.drops.unwritten:
-            inbox.drops.write()
-        return counts
+        return read_statistics(self._sent, self._inbox)

@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import ChannelFull, LayerUnavailable, MessageTooLarge
+
+if TYPE_CHECKING:
+    from .inbox import Inbox
 
 logger = logging.getLogger("channel_layers")
 
@@ -86,6 +89,22 @@ class SentCounts:
             self._looks += 1
             refused = dict(self._refused)
         return {"sent": accepted + sum(refused.values()), "accepted": accepted, "refused": refused}
+
+
+def read_statistics(sent: SentCounts, inbox: Inbox) -> Statistics:
+    """What a layer object has sent, and what its inbox has seen."""
+    with inbox.lock:
+        unread = inbox.unread()  # first: it may drop some
+        counts = Statistics(
+            **sent.read(),
+            arrived=inbox.arrived,
+            delivered=inbox.delivered,
+            dropped=dict(inbox.dropped),
+            unread=unread,
+        )
+    if inbox.drops.unwritten:
+        inbox.drops.write()
+    return counts
 
 
 class DropLog:

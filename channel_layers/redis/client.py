@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import sys
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -14,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from ..background import background_is_running, background_loop, in_background
+from ..ending import at_exit
 from ..home import Home
 from ..names import new_client_id
 from .normal import NormalChannels
@@ -21,7 +20,7 @@ from .outbox import Outbox, Terms
 from .ring import Ring
 from .server import Server
 from .shard import Shard
-from .unread import RemoteInbox
+from .unread import RedisInbox
 
 T = TypeVar("T")
 AnyShard = TypeVar("AnyShard", bound=Shard)
@@ -51,7 +50,7 @@ class Client(ABC, Generic[AnyShard]):
         self.group_expiry = group_expiry
         self.send_timeout = send_timeout
         self.is_reading = False
-        self.inbox: RemoteInbox = self._new_inbox()
+        self.inbox: RedisInbox = self._new_inbox()
         self._ring = Ring([server.name for server in servers])
         # Server -> what somebody there says that the servers are, if it is not what this client says.
         self._differing: dict[str, str] = {}
@@ -60,7 +59,7 @@ class Client(ABC, Generic[AnyShard]):
         clients.add(self)
 
     @abstractmethod
-    def _new_inbox(self) -> RemoteInbox:
+    def _new_inbox(self) -> RedisInbox:
         """What the readers deliver into."""
 
     @abstractmethod
@@ -128,7 +127,7 @@ class Client(ABC, Generic[AnyShard]):
         """Read what is sent to this client from now on."""
         if not self.is_reading:
             self.is_reading = True
-            _close_all_at_exit()
+            at_exit(_close_all)
             background_loop().call_soon_threadsafe(self._start_reading)
 
     def _start_reading(self) -> None:
@@ -220,14 +219,6 @@ def close_soon(client: Client[Any]) -> Future[None] | None:
     return in_background(client.close()) if background_is_running() else None
 
 
-def _close_all_at_exit() -> None:
-    """Processes of multiprocessing end without what atexit knows, and forget at their start what they inherited."""
-    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
-    if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, _close_all, exitpriority=0)
-
-
-@atexit.register
 def _close_all() -> None:
     closing = [close_soon(client) for client in tuple(clients) if client.is_reading]
     end = time.monotonic() + _GOODBYE

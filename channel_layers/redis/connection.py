@@ -29,7 +29,8 @@ from .futures import end
 
 Reply = Callable[[Any], None]
 
-_READ_SIZE = 1 << 18
+#: Bytes: for more than 128 KiB, the allocator may ask the system for memory at every reading.
+_READ_SIZE = 1 << 16
 _LATER = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import weakref
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
-from ..capacity import require_capacity
+from ..capacity import require_capacity, weakly
 from ..encryption import make_wire_serializer
 from ..exceptions import InvalidChannelLayerError
 from ..extras import require_extra
 from ..messages import fresh_copy, is_flat
 from ..names import client_id_of
+from ..remote import GroupMessage
 from ..spec import BaseChannelLayer, require_seconds
-from ..statistics import Statistics
+from ..statistics import Statistics, read_statistics
 from .client import Client, close_soon, elsewhere
 from .hosts import parse_hosts
 from .keys import Keys
 from .outbox import Terms
-from .unread import GroupMessage
 
 AnyClient = TypeVar("AnyClient", bound=Client[Any])
 
@@ -69,7 +69,7 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
         self._serializer = make_wire_serializer(serializer_format, symmetric_encryption_keys)
         self._terms = Terms(
             keys=Keys(prefix),
-            capacity_of=_weakly(self.get_capacity),
+            capacity_of=weakly(self.get_capacity),
             expiry_ms=max(1, round(self.expiry * 1000)),
             lease_ms=max(1, round(require_seconds("lease", lease) * 1000)),
             mailbox_capacity=require_capacity("mailbox_capacity", mailbox_capacity),
@@ -179,27 +179,4 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
         await elsewhere(self._client.close_connections())
 
     def _statistics(self) -> Statistics:
-        inbox = self._inbox
-        with inbox.lock:
-            unread = inbox.unread()
-            counts = Statistics(
-                **self._sent.read(),
-                arrived=inbox.arrived,
-                delivered=inbox.delivered,
-                dropped=dict(inbox.dropped),
-                unread=unread,
-            )
-        if inbox.drops.unwritten:
-            inbox.drops.write()
-        return counts
-
-
-def _weakly(method: Callable[[str], int]) -> Callable[[str], int]:
-    """The method without a hold on its object: the client must not keep the layer alive."""
-    reference = weakref.WeakMethod(method)
-
-    def call(channel: str) -> int:
-        method = reference()
-        return method(channel) if method is not None else 1
-
-    return call
+        return read_statistics(self._sent, self._inbox)

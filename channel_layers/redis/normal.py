@@ -16,7 +16,7 @@ from typing import Any
 from ..background import background_loop
 from .connection import Connection, pack
 from .keys import Keys
-from .unread import Popped, RemoteInbox
+from .unread import Popped, RedisInbox
 
 #: Seconds that the server waits for a message before it answers "none": so that a dead connection is noticed.
 BLOCK = 4
@@ -30,7 +30,7 @@ class NormalChannels:
     :param queues: where they are taken from, one for each server: every server may hold a part of a channel.
     """
 
-    def __init__(self, inbox: RemoteInbox, queues: Sequence[Queues]) -> None:
+    def __init__(self, inbox: RedisInbox, queues: Sequence[Queues]) -> None:
         self._inbox = inbox
         self._queues = queues
         # Channel -> how many wait for a message of it. Guarded by the lock of the inbox.
@@ -108,7 +108,7 @@ class Queues:
         self,
         keys: Keys,
         client: str,
-        inbox: RemoteInbox,
+        inbox: RedisInbox,
         ring: Callable[[], None],
         put_back: Callable[[str, list[bytes], Callable[[], None]], None],
     ) -> None:

@@ -19,7 +19,7 @@ from .link import Link
 from .normal import Queues
 from .outbox import Outbox, Terms
 from .server import Server
-from .unread import RemoteInbox
+from .unread import RedisInbox
 
 if TYPE_CHECKING:
     from .client import Client
@@ -39,7 +39,7 @@ class Shard(ABC):
         self,
         server: Server,
         client: str,
-        inbox: RemoteInbox,
+        inbox: RedisInbox,
         terms: Terms,
         send_timeout: float,
         group_expiry: float | None,

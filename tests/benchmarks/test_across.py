@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import stand_in_layers
 from benchmark_helpers import cells, check_rst, comparison, require, stand_in
 
-from benchmarks.across import ACROSS, Across, Latency, Xproc, percentile
+from benchmarks.across import ACROSS, Across, Crowd, Latency, Xproc, percentile
 from benchmarks.child import Round
 from benchmarks.command import main
-from benchmarks.contenders import Contender
+from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.errors import WrongResultError
 from benchmarks.figures import Figure
 from benchmarks.line import Line
@@ -22,7 +23,11 @@ from benchmarks.measure import QUICK, Comparison, Series, Skipped
 from benchmarks.report import results_page, results_table
 from benchmarks.stopwatch import Stopwatch
 
-SMALL: dict[str, Across] = {"xproc": Xproc(senders=3, each=5), "latency": Latency(rate=1_000, warm_up=2, longer=1)}
+SMALL: dict[str, Across] = {
+    "xproc": Xproc(senders=3, each=5),
+    "latency": Latency(rate=1_000, warm_up=2, longer=1),
+    "crowd": Crowd(receivers=3, members=4, sends=2),
+}
 LATENCY = Figure("latency p50", "latency", "us", less_is_better=True)
 
 
@@ -35,13 +40,15 @@ def datagrams(layer_class: type = stand_in_layers.DatagramLayer, **options: obje
 
 async def run_both_sides(workload: Across, layer: stand_in_layers.CorrectLayer) -> dict[str, float]:
     """In one process, which takes no second to start."""
-    lines = [await Line.over(end) for end in socket.socketpair()]
+    pairs = [[await Line.over(end) for end in socket.socketpair()] for _ in range(workload.receivers)]
+    sending = workload.send(layer, [ours for ours, _ in pairs], Stopwatch(0.02))
     try:
-        sides = workload.send(layer, lines[0], Stopwatch(0.02)), workload.receive(layer, lines[1])
-        result, _ = await asyncio.wait_for(asyncio.gather(*sides), 1)
+        result, *_ = await asyncio.wait_for(
+            asyncio.gather(sending, *(workload.receive(layer, theirs) for _, theirs in pairs)), 1
+        )
         return result
     finally:
-        for line in lines:
+        for line in chain(*pairs):
             await line.close()
 
 
@@ -117,7 +124,7 @@ def test_a_line_carries_values_complaints_and_its_end() -> None:
 # Two processes
 
 
-@pytest.mark.parametrize("workload", ACROSS)
+@pytest.mark.parametrize("workload", ["xproc", "latency"])
 def test_sender_and_receiver_are_two_processes(workload: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with stand_in_layers.folder() as server:
@@ -126,6 +133,11 @@ def test_sender_and_receiver_are_two_processes(workload: str, tmp_path: Path) ->
     assert list(result) == [figure.name for figure in ACROSS[workload].figures]
     processes = log.read_text(encoding="utf-8").split()
     assert len(processes) == len({*processes, str(os.getpid())}) - 1 == 2
+
+
+def test_what_processes_inherit_they_share() -> None:
+    (queue,) = (each.peer for each in CONTENDERS if each.name == "ipc-queue")
+    assert Round(queue, "xproc", seconds=0.01, deadline=60).run()["xproc"] > 0
 
 
 def test_what_the_receiving_process_finds_wrong_ends_the_round() -> None:

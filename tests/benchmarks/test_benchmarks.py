@@ -31,7 +31,9 @@ SMALL: dict[str, dict[str, int]] = {
     "pingpong": {"trips": 10},
     "conc100": {"channel_count": 3, "per_channel": 5},
     "fan1000": {"members": 10, "sends": 2},
+    "idle1k": {"idle": 20, "trips": 5},
     "idle10k": {"idle": 20, "trips": 5},
+    "idle100k": {"idle": 20, "trips": 5},
     "join": {"joins": 10},
 }
 
@@ -65,6 +67,8 @@ def test_the_command_measures_and_writes_its_page(tmp_path: Path) -> None:
     ours, theirs = (rate for _, _, rate in reported)
     page = (tmp_path / "results.rst").read_text(encoding="utf-8")
     (row,) = cells(page[page.index("===  ") : page.index("Workloads")])
+    summary = (tmp_path / "summary.txt").read_text(encoding="utf-8")
+    assert cells(summary) == [["pingpong", "per second", ours]]
     assert row[:6] == ["pingpong", "per second", ours, f"{ours} - {ours}", theirs, f"{theirs} - {theirs}"]
     assert "  ".join(row[:1]) in run.stdout
     ratio = int(ours.replace(",", "")) / int(theirs.replace(",", ""))

@@ -16,11 +16,11 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from channels.testing import ApplicationCommunicator, WebsocketCommunicator
 from chat import rules
-from chat.management.commands.serve import run_worker
+from chat.server import DiceWorker
 from django.test import Client
 from project.asgi import application
 
-import channel_layers.memory
+import channel_layers.ipc
 
 DEADLINE = 30
 
@@ -52,7 +52,7 @@ async def hears(visitor: WebsocketCommunicator, event: str, **details: Any) -> d
 
 
 def test_the_layer_is_ours():
-    assert type(get_channel_layer()) is channel_layers.memory.InMemoryChannelLayer
+    assert type(get_channel_layer()) is channel_layers.ipc.IPCChannelLayer
     assert channel_layers.get_channel_layer() is get_channel_layer()
 
 
@@ -114,7 +114,7 @@ def test_the_sync_view_reaches_a_group(room):
 def test_a_worker_that_dies_is_noticed(caplog):
     # What Channels' worker cannot bear is a message without a type.
     async_to_sync(get_channel_layer().send)("dice", {"text": "no type"})
-    run_worker()
+    DiceWorker().run()
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "The dice worker has died" in record.getMessage()
     assert "no type" in str(record.exc_info[1])

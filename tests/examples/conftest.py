@@ -5,11 +5,12 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -22,6 +23,7 @@ import channel_layers
 CHAT = Path(__file__).parents[2] / "examples" / "chat"
 PYTHON = [sys.executable, *["-O"] * sys.flags.optimize]
 SERVE = [*PYTHON, str(CHAT / "manage.py"), "serve"]
+SHARED = Path("/dev/shm")
 READY = re.compile(r"^Chat is ready: (http://\S+/)$", re.MULTILINE)
 
 Found = TypeVar("Found")
@@ -56,6 +58,23 @@ class Chat:
     def origin(self) -> str:
         return self.url.rstrip("/")
 
+    @property
+    def port(self) -> int:
+        return int(self.origin.rpartition(":")[2])
+
+    def workers(self) -> set[int]:
+        """The processes that serve, as far as the system says it."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+        return {child for child, command in commands.items() if b"spawn_main" in command}
+
+    def remains(self) -> list[str]:
+        """What this chat has in the file system of the shared memory."""
+        from channel_layers.ipc.site import Site
+
+        return sorted(path.name for path in SHARED.glob(Site(f"chat-{self.port}").base[1:] + "*"))
+
     def room_url(self, room: str, name: str | None = None) -> str:
         query = "" if name is None else "?" + urlencode({"name": name})
         return f"{self.url}rooms/{quote(room, safe='')}/{query}"
@@ -71,12 +90,18 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _serve(folder: Path, port: int = 0) -> Iterator[Chat]:
+def _serve(
+    folder: Path, port: int = 0, *, command: Sequence[str] = SERVE, complaints: str = r"\(expired\)"
+) -> Iterator[Chat]:
+    """A chat that ends with 0 and leaves nothing behind, unless the test has killed it.
+
+    :param complaints: matches the lines that it may write to standard error.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     output, errors = folder / "stdout.txt", folder / "stderr.txt"
     with output.open("wb") as stdout, errors.open("wb") as stderr:
         process = subprocess.Popen(
-            [*SERVE, "--port", str(port)],
+            [*command, "--port", str(port)],
             env=_environment(),
             stdout=stdout,
             stderr=stderr,
@@ -88,14 +113,18 @@ def _serve(folder: Path, port: int = 0) -> Iterator[Chat]:
         return READY.search(output.read_text())
 
     try:
-        yield Chat(_wait_until(ready, "the chat says that it is ready")[1], process, errors)
+        chat = Chat(_wait_until(ready, "the chat says that it is ready")[1], process, errors)
+        yield chat
+        if process.returncode == -signal.SIGKILL:
+            return
         if process.poll() is None:
             process.terminate()
         assert process.wait(timeout=30) == 0, errors.read_text()
         # No traceback, no warning, no message that the layer had to drop, but for those whose socket had just closed:
         # nobody reads them any more.
-        unexpected = [line for line in errors.read_text().splitlines() if "(expired)" not in line]
+        unexpected = [line for line in errors.read_text().splitlines() if not re.search(complaints, line)]
         assert unexpected == []
+        assert chat.remains() == []
     finally:
         process.kill()
         process.wait()

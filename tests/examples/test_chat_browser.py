@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,6 +60,11 @@ class Window:
     def has_people(self, *names: str) -> None:
         self._wait_until(lambda: self.people() == list(names), f"the people {names}")
 
+    def process(self) -> int:
+        """Who serves this window."""
+        self.shows("Connected to process", "state")
+        return int(self.text("state").rpartition(" ")[2])
+
     def close(self) -> None:
         if self._handle in self._browser.window_handles:
             self.browser.close()
@@ -95,6 +102,30 @@ def test_one_types_and_the_other_reads_and_one_leaves_and_the_other_is_told(chat
     bob.close()
     ann.shows("Bob left")
     ann.has_people("Ann")
+
+
+def test_windows_of_different_processes_see_each_other(chat_server, room, window):
+    ann, bob = window(), window()
+    ann.enter(chat_server, room, "Ann")
+    process = ann.process()
+    # To another host, so that the browser makes new connections; and of two processes, the one that runs takes them.
+    other = replace(chat_server, url=chat_server.url.replace("127.0.0.1", "localhost"))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        bob.enter(other, room, "Bob")
+    finally:
+        os.kill(process, signal.SIGCONT)
+    assert bob.process() != process
+    ann.shows("Bob joined")
+    for each in (ann, bob):
+        each.has_people("Ann", "Bob")
+
+    ann.say("Hello, Bob!")
+    bob.shows("Hello, Bob!")
+    bob.say("/roll 2d6")
+    ann.shows("Bob rolled 2d6:")
+    bob.close()
+    ann.shows("Bob left")
 
 
 def test_what_people_write_is_shown_as_text(chat_server, room, window):

@@ -1,6 +1,7 @@
 """Channels' ``WebsocketCommunicator`` and ``ApplicationCommunicator`` work with our layer."""
 
 import sys
+import uuid
 from pathlib import Path
 
 
@@ -13,5 +14,6 @@ def test_the_communicator_suite_passes(run_python):
     ended = run_python(
         *("-m", "pytest", "--noconftest", "-p", "no:cacheprovider", *quiet, str(suite)),
         DJANGO_SETTINGS_MODULE="project.settings",
+        CHAT_PREFIX=f"test-{uuid.uuid4().hex}",
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -96,7 +96,7 @@ def test_drop_old_keeps_the_newest() -> None:
 def test_what_was_popped_is_given_away_newest_first_and_in_order() -> None:
     inbox, _ = make_inbox()
     for element in (b"1", b"2", b"3"):
-        inbox.deliver("jobs", Popped(element, b"", None), later())
+        inbox.deliver_popped("jobs", Popped(element, b"", None), later())
     assert [popped.element for popped in inbox.give_away("jobs", 1)] == [b"2", b"3"]
     assert inbox.held("jobs") == 1
     assert [popped.element for popped in inbox.give_away("jobs")] == [b"1"]

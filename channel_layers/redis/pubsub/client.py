@@ -7,7 +7,7 @@ from typing import Any
 
 from ..client import Client
 from ..server import Server
-from ..unread import RemoteInbox
+from ..unread import RedisInbox
 from .flush import flush
 from .shard import PubSubShard
 
@@ -33,8 +33,8 @@ class PubSubClient(Client[PubSubShard]):
         self._warned.clear()
         super()._start_afresh()
 
-    def _new_inbox(self) -> RemoteInbox:
-        return RemoteInbox(self.expiry, self.terms.capacity_of, self.terms.drop_old)
+    def _new_inbox(self) -> RedisInbox:
+        return RedisInbox(self.expiry, self.terms.capacity_of, self.terms.drop_old)
 
     def _new_shard(self, server: Server) -> PubSubShard:
         return PubSubShard(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from ...background import background_loop, in_background
+from ...remote import GroupMessage
 from ...statistics import logger
 from .. import scripts
 from ..calls import answer, run
@@ -18,7 +19,7 @@ from ..link import Link
 from ..outbox import Outbox, Terms
 from ..server import Server
 from ..shard import Shard
-from ..unread import GroupMessage, RemoteInbox
+from ..unread import RedisInbox
 from ..writers import Writers
 from .clock import ServerClock
 from .envelope import HEAD, entries
@@ -48,7 +49,7 @@ class PubSubShard(Shard):
         self,
         server: Server,
         client: str,
-        inbox: RemoteInbox,
+        inbox: RedisInbox,
         terms: Terms,
         send_timeout: float,
         group_expiry: float | None,

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ...inbox import ChannelQueue
-from ..unread import RemoteInbox
+from ..unread import RedisInbox
 
 #: Added to the count of a channel that group messages have filled: no sender finds room there.
 FULL = 1 << 40
 
 
-class CountedInbox(RemoteInbox):
+class CountedInbox(RedisInbox):
     """An inbox whose direct messages occupy places that a server counts.
 
     :param free: called under the lock when places of a channel have become free: with the channel, their number, which

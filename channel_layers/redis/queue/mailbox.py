@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ...remote import GroupMessage
 from ...statistics import logger
 from ..connection import Connection, pack
 from ..keys import Keys
-from ..unread import GroupMessage
 from ..writers import Writers
 from .counted import CountedInbox
 from .membership import START, Memberships, Position, after, as_text, position_of

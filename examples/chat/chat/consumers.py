@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import random
 import uuid
 from typing import Any
@@ -45,7 +46,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.person = {"id": uuid.uuid4().hex, "name": name}
         self.group = group_name(room)
         await self.channel_layer.group_add(self.group, self.channel_name)
-        await self.tell("welcome", room=room, **self.person)
+        await self.tell("welcome", room=room, process=os.getpid(), **self.person)
         await self.channel_layer.group_send(
             self.group, {"type": "room.joined", "person": self.person, "reply_to": self.channel_name}
         )

@@ -4,10 +4,18 @@ import os
 
 from django.core.management.utils import get_random_secret_key
 
-# This setting is all that the chat knows of our package; everything else is plain Channels.
-# No group_expiry: a page joins its room once, when its socket opens, and may stay open for more than a day.
+# This setting is all that the consumers know of our package; everything else is plain Channels. ``serve`` gives each
+# port a prefix of its own. No group_expiry: a page joins its room once, when its socket opens, and may stay open for
+# more than a day. A chat of short lines needs less memory than the layer takes by default.
 CHANNEL_LAYERS = {
-    "default": {"BACKEND": "channel_layers.memory.InMemoryChannelLayer", "CONFIG": {"group_expiry": None}},
+    "default": {
+        "BACKEND": "channel_layers.ipc.IPCChannelLayer",
+        "CONFIG": {
+            "prefix": os.environ.get("CHAT_PREFIX", "chat"),
+            "group_expiry": None,
+            "message_memory": 2 * 1024 * 1024,
+        },
+    },
 }
 
 ASGI_APPLICATION = "project.asgi.application"
@@ -42,7 +50,7 @@ LOGGING = {
 # To show the chat to other machines: CHAT_HOSTS="192.168.1.20" python manage.py serve --host 0.0.0.0
 ALLOWED_HOSTS = os.environ.get("CHAT_HOSTS", "localhost 127.0.0.1 [::1]").split()
 
-# Nothing signed here outlives the process, so every start may draw a new key.
+# Nothing is signed here, so every process may draw a key of its own.
 SECRET_KEY = get_random_secret_key()
 
 USE_TZ = True

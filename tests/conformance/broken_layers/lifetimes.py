@@ -139,6 +139,18 @@ class MembersExpireWithTheFirst(BrokenLayer, caught_by="test_memberships_expire_
             members[channel] = min(members.values())
 
 
+class WhoHasLeftStaysOut(BrokenLayer, caught_by="test_a_member_that_expired_can_join_again"):
+    """A membership that has ended can begin anew: here the first time is remembered for ever."""
+
+    class GroupsType(Groups):
+        def add(self, group: str, channel: str) -> None:
+            self._expire(group, time.monotonic())
+            former: set[tuple[str, str]] = self.__dict__.setdefault("former", set())
+            if (group, channel) not in former or channel in self._members.get(group, ()):
+                former.add((group, channel))
+                super().add(group, channel)
+
+
 class SendingRenewsMemberships(BrokenLayer, caught_by="test_only_adding_renews_a_membership"):
     """group_expiry counts from group_add: here a group_send renews all memberships."""
 

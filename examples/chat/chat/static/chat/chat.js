@@ -17,8 +17,9 @@ let retry = null;
 let following = true; // the log shows its end
 
 const handlers = {
-  welcome({ id, name }) {
+  welcome({ id, name, process }) {
     me = id;
+    showState("open", `Connected to process ${process}`);
     people.clear();
     people.set(id, name);
     showPeople();

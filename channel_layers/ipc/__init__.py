@@ -1,0 +1,5 @@
+"""A channel layer between the processes of one machine, over POSIX shared memory."""
+
+from .layer import IPCChannelLayer
+
+__all__ = ["IPCChannelLayer"]

@@ -1,0 +1,350 @@
+"""One layer object among the clients of a site: its slot, its mailbox, its inbox, and its part of each verb."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from ..background import background_is_running, background_loop
+from ..ending import at_exit
+from ..exceptions import LayerUnavailable
+from ..home import Home
+from ..names import new_client_id
+from ..remote import GroupMessage
+from ..statistics import logger
+from . import segment
+from .counters import hash_of
+from .inbox import MailboxInbox
+from .locks import BUSY
+from .mailbox import ADD, DIRECT, GROUP, IN_ORDER, KIND, Mailbox, Reader, Record, Shape
+from .memberships import Memberships
+from .normal import NormalChannels
+from .ring import HEAD
+from .site import site_of
+from .targets import Targets
+from .wakeup import Bell, Rope
+from .watch import Watch
+
+#: Seconds after which a reader tries again to get the lock of its own mailbox: a sender was stopped while it held it.
+_RETRY = 0.002
+
+_NAMES_REMEMBERED = 20_000
+
+
+class Client:
+    """What a layer does, but for names and encoding. It joins with the first verb that needs it."""
+
+    def __init__(
+        self,
+        prefix: str,
+        expiry: float,
+        group_expiry: float | None,
+        memory: int,
+        permissions: int,
+        capacity_of: Callable[[str], int],
+    ) -> None:
+        self.id = new_client_id()
+        self.expiry = expiry
+        self.group_expiry = group_expiry
+        self.memory = memory
+        self.permissions = permissions
+        self.site = site_of(prefix)
+        self.home = Home(self._moved_in, self._moved_out)
+        self.memberships = Memberships(group_expiry)
+        self.inbox = MailboxInbox(expiry, capacity_of, self.memberships.clear)
+        self.normal = NormalChannels(self)
+        self.targets = Targets(self)
+        self.slot: int | None = None
+        self.reader: Reader | None = None
+        self._byte = 0
+        self._watch: Watch | None = None
+        self._turn_lock = threading.RLock()
+        self._names: dict[bytes, str] = {}
+        self._expiring_at = 0.0
+        clients.add(self)
+
+    # Joining and leaving
+
+    def join(self) -> None:
+        """Be in the directory.
+
+        :raises InvalidChannelLayerError: if the shared memory cannot be used.
+        :raises LayerUnavailable: if another process holds the directory for too long.
+        """
+        if self.slot is None:
+            with self._turn_lock:
+                if self.slot is None:
+                    background_loop()  # who is collected or closed without a loop needs it
+                    at_exit(_close_all)
+                    self.slot = self.site.join(self.id, self.permissions)
+
+    def furnish(self) -> Reader:
+        """Have a mailbox, and read it; raises what :meth:`join` raises."""
+        reader = self.reader
+        if reader is not None:
+            return reader
+        with self._turn_lock:
+            self.join()
+            if self.reader is None:
+                bell, mailbox = self.site.furnish(self._slot, self.id, self._make_mailbox)
+                self._byte = self.site.mailbox_byte(self._slot)
+                reader = Reader(mailbox, self.inbox.notice_flush)
+                with self.inbox.lock:
+                    self.inbox.use(reader)
+                    self.reader = reader
+                self._watch = Watch(bell, self._turn)
+                self._watch.move(self.home.loop)
+            return self.reader
+
+    @property
+    def _slot(self) -> int:
+        slot = self.slot
+        if slot is None:
+            raise LayerUnavailable("the layer was closed by another thread meanwhile")
+        return slot
+
+    def _make_mailbox(self) -> tuple[Bell, Mailbox]:
+        shape = Shape.of(self.memory)
+        path = self.site.bell_path(self._slot)
+        bell = Bell(path, self.permissions)
+        try:
+            made = segment.create(self.site.mailbox_name(self._slot), shape.size, self.permissions)
+        except BaseException:
+            bell.close()
+            raise
+        shape.write(made)
+        made.finish(KIND)
+        return bell, Mailbox(made, shape, Rope(path))
+
+    def close(self) -> None:
+        """Leave the directory, and end all waits. From any thread."""
+        with self._turn_lock:
+            slot, self.slot = self.slot, None
+            watch, self._watch = self._watch, None
+            with self.inbox.lock:
+                self.normal.close()
+                self.inbox.close()
+                self.inbox.use(None)
+                self.reader = None
+                self.memberships.clear()
+            self.targets.forget()
+            if watch is not None:
+                watch.stop()
+            if slot is not None:
+                self.site.leave(slot)
+
+    def abandon(self) -> None:
+        """After fork(): leave everything to the parent."""
+        clients.discard(self)
+        if self._watch is not None:
+            self._watch.abandon()
+
+    # Home
+
+    def _moved_in(self, home: asyncio.AbstractEventLoop) -> None:
+        watch = self._watch
+        if watch is not None:
+            watch.move(home)
+
+    def _moved_out(self) -> None:
+        with self.inbox.lock:
+            self.inbox.wake_unwoken()
+        watch = self._watch
+        if watch is not None:
+            watch.move(None)
+
+    # Reading
+
+    def claim(self, channel: str) -> Any:
+        """Deliver what has arrived, and take the oldest message of a channel of this client, or return None."""
+        inbox, reader = self.inbox, self.reader
+        if reader is None or reader.words[HEAD] == reader.taken:
+            return None
+        now = time.monotonic()
+        with inbox.lock:
+            if IN_ORDER and inbox.may_pass_by(channel, now):
+                direct = reader.take_direct(channel.encode("ascii"), now - self.expiry)
+                if direct is not None:
+                    return inbox.pass_by(*direct)
+            self._drain()
+            payload = inbox.take_first(channel)
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+        return payload
+
+    def catch_up(self) -> None:
+        """Deliver what has arrived, as far as that is possible now. Where an event loop runs."""
+        with self.inbox.lock:
+            self._drain()
+
+    def _drain(self, prepare: Callable[[Reader], None] | None = None) -> bool:
+        """Deliver all that is in the mailbox now; False if it is locked. Under the lock of the inbox.
+
+        :param prepare: called under the lock of the mailbox.
+        """
+        reader = self.reader
+        if reader is None:
+            return False
+        if prepare is None and IN_ORDER:
+            count: Any = reader.peek()
+        else:
+            count = self.site.locks.run(self._byte, self._look, reader, False, prepare)
+        if count is BUSY:
+            return False
+        is_large = count > reader.mailbox.ring.size // 4
+        while count:
+            count -= self._deliver_some(reader, count)
+        if is_large:  # give the room back, instead of with the next look
+            if IN_ORDER:
+                reader.publish()
+            else:
+                self.site.locks.run(self._byte, reader.publish)
+        if self.inbox.unwoken and (self._watch is None or asyncio._get_running_loop() is not self._watch.loop):
+            self.inbox.wake_unwoken()  # a loop that came for one call may not be here to do it later
+        return True
+
+    def _look(self, reader: Reader, may_sleep: bool, prepare: Callable[[Reader], None] | None) -> int:
+        """Under the locks of the inbox and the mailbox."""
+        count = reader.look(may_sleep)
+        if not count:
+            reader.mend(self.inbox.counted, self.memberships.count_bucket)
+        if prepare is not None:
+            prepare(reader)
+        return count
+
+    def _deliver_some(self, reader: Reader, count: int) -> int:
+        before = reader.taken
+        try:
+            records = reader.copy(count)
+        except ValueError:
+            logger.exception("Dropped what is in a mailbox")
+            reader.taken += count
+            return count
+        deliver, expiry, names = self.inbox.deliver_direct, self.expiry, self._names
+        for record in records:
+            try:
+                if record[0] == DIRECT:
+                    _, name, payload, sent_at, entry = record
+                    deliver(names.get(name) or self._name(name), payload, sent_at + expiry, entry)
+                else:
+                    self._deliver_to_group(reader, record)
+            except Exception:  # of a user's get_capacity()
+                logger.exception("Dropped a message")
+        return reader.taken - before
+
+    def _deliver_to_group(self, reader: Reader, record: Record) -> None:
+        kind, name, payload, sent_at, _ = record
+        group = self._name(name)
+        if kind == GROUP:
+            members = self.memberships.members(reader, group)
+            if members:
+                self.inbox.deliver_to_each(members, GroupMessage(payload), sent_at + self.expiry)
+        elif kind == ADD:
+            self.memberships.add_counted(reader, group, self._name(payload))
+        else:
+            self._end_member(reader, group, self._name(payload))
+
+    def _name(self, name: bytes) -> str:
+        text = self._names.get(name)
+        if text is None:
+            if len(self._names) >= _NAMES_REMEMBERED:
+                self._names.clear()
+            text = self._names[name] = name.decode("ascii")
+        return text
+
+    def _turn(self) -> None:
+        """In the loop that watches: deliver, wake, and go to sleep when there is nothing."""
+        inbox, watch, reader = self.inbox, self._watch, self.reader
+        if reader is None or watch is None:
+            return
+        with inbox.lock:
+            if self.reader is not reader:
+                return
+            # The lock is for going to sleep: while more comes, senders are not disturbed.
+            count: Any = reader.peek() if IN_ORDER else 0
+            if not count:
+                count = self.site.locks.run(self._byte, self._look, reader, True, None)
+            if count is not BUSY and count:
+                self._deliver_some(reader, count)
+            is_marked = not inbox.has_unmarked
+            if not is_marked:
+                is_marked = self.site.locks.run(self._byte, inbox.mark_full, hash_of) is not BUSY
+            is_marked = self.normal.wake() and is_marked
+            due = inbox.next_to_expire() if inbox.full else None
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+        if count is BUSY or not is_marked:
+            watch.soon(self._turn, _RETRY)
+        elif count:
+            watch.soon(self._turn)
+        missed = reader.missed_groups()
+        if missed:
+            self.count_missed(missed, "its mailbox")
+        if due is not None and (not self._expiring_at or due < self._expiring_at):
+            self._expiring_at = due
+            watch.soon(self._expire, max(0.0, due - time.monotonic()) + 0.001)
+
+    def _expire(self) -> None:
+        self._expiring_at = 0.0
+        with self.inbox.lock:
+            self.inbox.expire_full()
+        self._turn()
+
+    def count_missed(self, count: int, channel: str) -> None:
+        """Count group messages that found no room on their way."""
+        inbox = self.inbox
+        with inbox.lock:
+            for _ in range(count):
+                inbox.miss(channel)
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+
+    # Memberships of the channels of this client
+
+    def add_member(self, group: str, channel: str) -> bool:
+        """Make a channel of this client a member from now on; False if the mailbox is locked."""
+        self.furnish()
+        with self.inbox.lock:
+            # Under the lock of the mailbox the group is counted, so that whoever pushes after that does push; and what
+            # was sent until then is delivered to those who were members until then.
+            is_done = self._drain(lambda reader: self.memberships.count(reader, group))
+            if is_done:
+                self.memberships.add(group, channel)
+        return is_done
+
+    def end_member(self, group: str, channel: str) -> bool:
+        """End a membership of a channel of this client, or, without a group, all of them, and drop what it holds; False
+        if the mailbox is locked.
+        """
+        reader = self.furnish()
+        with self.inbox.lock:
+            is_done = self._drain()
+            if is_done:
+                self._end_member(reader, group, channel)
+        return is_done
+
+    def _end_member(self, reader: Reader, group: str, channel: str) -> None:
+        if group:
+            self.memberships.discard(reader, group, channel)
+        else:
+            self.memberships.discard_channel(reader, channel)
+            self.inbox.discard(channel)
+
+
+#: All clients of this process.
+clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def close_soon(client: Client) -> None:
+    """Close a client whose layer nobody refers to any more. The garbage collector may call this anywhere."""
+    if client.slot is not None and background_is_running():
+        background_loop().call_soon_threadsafe(client.close)
+
+
+def _close_all() -> None:
+    for client in tuple(clients):
+        client.close()

@@ -1,0 +1,193 @@
+"""The inbox of a client: what its reader delivers into. It tells senders what has left, and what is full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..inbox import ChannelQueue
+from ..remote import RemoteInbox
+from .counters import NOWHERE, Counters
+from .mailbox import FLUSHES, NOTICED, Reader
+
+
+class Uncounted(bytes):
+    """A direct message of a channel for which the counters had no room."""
+
+
+class MailboxInbox(RemoteInbox):
+    """An inbox that keeps the counters of a mailbox. A counted direct message is ``bytes`` in it.
+
+    :param forget: called, under the lock, when the layer was flushed.
+    """
+
+    def __init__(self, expiry: float, capacity_of: Callable[[str], int], forget: Callable[[], None]) -> None:
+        super().__init__(expiry, capacity_of, drop_old=False)
+        self._forget_memberships = forget
+        self._reader: Reader | None = None
+        self._counters: Counters | None = None
+        # Of channels that have counted messages here, or are marked full.
+        self._entries: dict[ChannelQueue, int] = {}
+        #: Channels that are full, partly with group messages; True once senders know.
+        self.full: dict[ChannelQueue, bool] = {}
+        self.has_unmarked = False
+        self.on_leave = self._has_left
+
+    def use(self, reader: Reader | None) -> None:
+        """Keep the counters of this mailbox from now on. Under the lock, and empty."""
+        self._reader = reader
+        self._counters = reader.mailbox.counters if reader is not None else None
+        self._entries.clear()
+        self.full.clear()
+
+    # Arrival
+
+    def deliver_direct(self, channel: str, payload: bytes, deadline: float, entry: int) -> None:
+        """Append a direct message that was counted in an entry, or in none."""
+        queue = self._queues.get(channel) or self._open(channel)
+        if entry == NOWHERE:
+            payload = Uncounted(payload)
+        else:
+            self._entries[queue] = entry
+        if len(queue.items) + 1 < queue.capacity:
+            self._append(queue, payload, deadline)
+        else:
+            self.deliver(channel, payload, deadline)
+
+    def _is_full(self, queue: ChannelQueue) -> None:
+        # Where all is counted, senders know already.
+        is_known = all(type(payload) is bytes for _, _, payload in queue.items)
+        self.full[queue] = is_known
+        self.has_unmarked = self.has_unmarked or not is_known
+
+    def mark_full(self, key_of: Callable[[str], int]) -> None:
+        """Tell senders which channels are full. Under the lock of the mailbox, too."""
+        counters = self._counters
+        if counters is None:
+            return
+        self.has_unmarked = False
+        for queue, is_marked in self.full.items():
+            if not is_marked:
+                entry = self._entries.get(queue, NOWHERE)
+                if entry == NOWHERE:
+                    entry = counters.entry(key_of(queue.name), counters.left)
+                if entry != NOWHERE:
+                    self._entries[queue] = entry
+                    counters.full[entry] = 1
+                self.full[queue] = True
+
+    # Departure
+
+    def _has_left(self, queue: ChannelQueue, payload: Any) -> None:
+        counters = self._counters
+        if counters is None:
+            return
+        entry = self._entries.get(queue, NOWHERE) if queue.items else self._entries.pop(queue, NOWHERE)
+        if entry != NOWHERE and type(payload) is bytes:
+            left = counters.left
+            left[entry] = (left[entry] + 1) & 0xFFFF_FFFF
+        if self.full and queue in self.full and len(queue.items) < queue.capacity:
+            del self.full[queue]
+            if entry != NOWHERE:
+                counters.full[entry] = 0
+
+    def claim_at_once(self, channel: str) -> Any:
+        """Take the oldest message of a channel of this process, or return None. Without the lock."""
+        queue = self._queues.get(channel)
+        if queue is None or not queue.items or queue.prefix is None:
+            return None
+        with self.lock:
+            payload = self.take_first(channel)
+        if self.drops.unwritten:
+            self.drops.write()
+        return payload
+
+    def take_first(self, channel: str) -> Any:
+        """Do what :meth:`claim` does, in one piece: a message that lies here is nearly always taken so."""
+        now = time.monotonic()
+        queue, reader = self._queues.get(channel), self._reader
+        if (
+            queue is None
+            or queue.prefix is None
+            or queue.prefix.items is not None
+            or not queue.items
+            or queue.items[0][0] <= now
+            or now >= self._next_due
+            or self._abandoned
+            or reader is None
+            or reader.words[NOTICED] != reader.words[FLUSHES]
+        ):
+            return self.claim(channel)
+        payload = queue.items.popleft()[2]
+        if not queue.items and not queue.parked:
+            self._park(queue)
+        self._has_left(queue, payload)
+        self.delivered += 1
+        return payload
+
+    def may_pass_by(self, channel: str, now: float) -> bool:
+        """Whether the next message to a channel may be taken without a stop in its queue: nothing else is due."""
+        queue = self._queues.get(channel)
+        if queue is None or queue.items or now >= self._next_due or self._abandoned:
+            return False
+        return queue.prefix is not None and queue.prefix.items is None
+
+    def pass_by(self, payload: bytes, entry: int) -> bytes:
+        """Count a message that was taken so."""
+        self.arrived += 1
+        self.delivered += 1
+        if entry != NOWHERE and self._counters is not None:
+            left = self._counters.left
+            left[entry] = (left[entry] + 1) & 0xFFFF_FFFF
+        return payload
+
+    def claim(self, channel: str) -> Any:
+        """Take the oldest message, unless the layer was flushed since it came."""
+        reader = self._reader
+        if reader is not None and reader.words[NOTICED] != reader.words[FLUSHES]:
+            self.notice_flush()
+        return super().claim(channel)
+
+    def unread(self) -> int:
+        """How many messages wait, if the layer was not flushed since they came."""
+        self.notice_flush()
+        return super().unread()
+
+    def notice_flush(self) -> None:
+        """Drop everything if the layer was flushed."""
+        reader, counters = self._reader, self._counters
+        if reader is None or not reader.has_flush:
+            return
+        self._counters = None  # what a flush leaves of them is known already
+        self.clear("flushed")
+        self._entries.clear()
+        self.full.clear()
+        self._forget_memberships()
+        reader.notice_flush()
+        self._counters = counters
+
+    def close(self) -> None:
+        """Drop everything and end every wait."""
+        super().close()
+        self._entries.clear()
+        self.full.clear()
+
+    # What the reader looks after
+
+    def counted(self) -> dict[int, int]:
+        """Entry -> counted messages that are here."""
+        return {
+            entry: sum(type(payload) is bytes for _, _, payload in queue.items)
+            for queue, entry in self._entries.items()
+        }
+
+    def next_to_expire(self) -> float | None:
+        """When the oldest message of a full channel expires (monotonic): only then may senders send again."""
+        return min((queue.items[0][0] for queue in self.full if queue.items), default=None)
+
+    def expire_full(self) -> None:
+        """Drop what has expired in full channels."""
+        now = time.monotonic()
+        for queue in tuple(self.full):
+            self._expire(queue, now)

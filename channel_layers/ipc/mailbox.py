@@ -1,0 +1,340 @@
+"""The mailbox of one client: what senders write under its lock, and what its owner reads.
+
+A mailbox is one segment: a header, the summary of its groups, the counters of its channels, and a ring of records.
+
+* The **summary** has a counter for each hash of a group's name. Where it is zero, the owner has no member of the group,
+  and a ``group_send`` passes by. It may be too high, after a death; the owner puts it right when it gets a message in
+  vain. It is never too low.
+* A sender **wakes** the owner before it publishes a record, if the owner sleeps. So a death leaves either a record that
+  was announced, or an announcement of nothing.
+* A **flush** notes how far the ring went; the owner skips what lies before, and drops what it holds.
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, NamedTuple
+
+from . import faults
+from .counters import NOWHERE, Counters
+from .ring import HEAD, TAIL, Ring
+from .segment import HEADER, Segment
+from .wakeup import Rope
+
+#: What kind of segment a mailbox is.
+KIND = 2
+
+# Words of the header. Those below MISSED are changed under the lock only.
+SLEEPING, DIRTY, REBUILD, FLUSH_AT, FLUSHES, MISSED, _SUMMARY, _COUNTERS, _RING = range(24, 33)
+NOTICED = 40  # the owner's: how many flushes it has noticed
+
+#: Kinds of records.
+DIRECT, GROUP, ADD, DISCARD, END = range(5)
+
+# Length of the record in bytes, entry among the counters, when it was sent (monotonic), kind, length of the name.
+_RECORD = struct.Struct("<IIdBB")
+_FIXED = _RECORD.size
+_pack = _RECORD.pack
+_MASK = 0xFFFF_FFFF
+
+#: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that.
+IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+
+#: Why a record was not pushed.
+FULL: Final = "full"
+NO_ROOM: Final = "no room"
+TOO_LARGE: Final = "too large"
+
+_BATCH = 256 * 1024
+
+
+#: What was pushed: kind, name, payload (where it concerns a membership, the name of the channel), when it was sent
+#: (monotonic), and its entry among the counters.
+Record = tuple[int, bytes, bytes, float, int]
+
+
+class Shape(NamedTuple):
+    """How large the parts of a mailbox are."""
+
+    summary: int
+    counters: int
+    ring: int
+
+    @classmethod
+    def of(cls, memory: int) -> Shape:
+        """For so many bytes of messages: the other parts take about a quarter of that besides."""
+        entries = 1 << max(6, min(17, (memory // 128).bit_length()))
+        return cls(2 * entries, entries, memory)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole segment."""
+        return HEADER + 4 * self.summary + Counters.room(self.counters) + (self.ring + 7) // 8 * 8
+
+    def write(self, segment: Segment) -> None:
+        segment.words[_SUMMARY], segment.words[_COUNTERS], segment.words[_RING] = self
+
+    @classmethod
+    def read(cls, segment: Segment) -> Shape | None:
+        """What the header says; None if that cannot be."""
+        words = segment.words
+        shape = cls(words[_SUMMARY], words[_COUNTERS], words[_RING])
+        return shape if 0 < shape.summary < 2**32 > shape.counters > 0 and shape.size <= segment.size else None
+
+
+class Mailbox:
+    """A mailbox, as senders and its owner see it.
+
+    :param rope: wakes the owner.
+    """
+
+    def __init__(self, segment: Segment, shape: Shape, rope: Rope) -> None:
+        self.segment = segment
+        self.words = segment.words
+        self.buckets = shape.summary
+        counters = HEADER + 4 * shape.summary
+        self.summary = memoryview(segment.memory)[HEADER:counters].cast("I")
+        self.counters = Counters(segment, counters, shape.counters)
+        self.ring = Ring(segment, counters + Counters.room(shape.counters), shape.ring)
+        self._rope = rope
+
+    # By senders, under the lock
+
+    def push_message(self, key: int, name: bytes, capacity: int, payload: bytes) -> str | None:
+        """Append a direct message; None, or why not."""
+        words, counters = self.words, self.counters
+        if words[DIRTY]:
+            words[REBUILD] = 1
+        is_flushed = words[NOTICED] != words[FLUSHES]
+        left = counters.flushed if is_flushed else counters.left
+        entry = key % counters.size
+        if counters.hashes[entry] != key:
+            entry = counters.entry(key, left)
+        if entry != NOWHERE and (
+            (counters.sent[entry] - left[entry]) & _MASK >= capacity or (counters.full[entry] and not is_flushed)
+        ):
+            if words[REBUILD]:
+                self._wake_up()
+            return FULL
+        return self._push(DIRECT, entry, name, payload)
+
+    def push_control(self, kind: int, name: bytes, payload: bytes, key: int) -> str | None:
+        """Append what changes memberships, or a group message; None, or why not."""
+        words = self.words
+        if words[DIRTY]:
+            words[REBUILD] = 1
+        if kind == GROUP and not self.summary[key % self.buckets]:
+            return None
+        if kind == ADD:
+            self.count_group(key)
+        why_not = self._push(kind, NOWHERE, name, payload)
+        if why_not is not None and kind == GROUP:
+            words[MISSED] += 1
+        return why_not
+
+    def _push(self, kind: int, entry: int, name: bytes, payload: bytes) -> str | None:
+        words, ring, sent = self.words, self.ring, self.counters.sent
+        length = _FIXED + len(name) + len(payload)
+        if words[HEAD] - words[TAIL] + length > ring.size:
+            return NO_ROOM if length <= ring.size else TOO_LARGE
+        record = _pack(length, entry, monotonic(), kind, len(name)) + name + payload
+        hook = faults.hook
+        words[DIRTY] = 1
+        if hook is not None:
+            hook("push.dirty")
+        if words[SLEEPING]:
+            self._wake_up()
+        if hook is not None:
+            hook("push.woken")
+        if entry != NOWHERE:
+            sent[entry] = (sent[entry] + 1) & _MASK
+        if hook is not None:
+            hook("push.counted")
+        ring.push(record)
+        if hook is not None:
+            hook("push.published")
+        words[DIRTY] = 0
+        return None
+
+    def _wake_up(self) -> None:
+        self._rope.pull()
+        self.words[SLEEPING] = 0
+
+    def bucket(self, key: int) -> int:
+        """Which counter of the summary a group belongs to, by the hash of its name."""
+        return key % self.buckets
+
+    def has_group(self, key: int) -> bool:
+        """Whether the owner may have members of a group. Without the lock."""
+        return bool(self.summary[key % self.buckets])
+
+    def count_group(self, key: int) -> None:
+        """One more group that the owner has members of, or will have."""
+        self.summary[key % self.buckets] += 1
+
+    def flush(self) -> None:
+        """Let all that was pushed until now be forgotten."""
+        words, counters = self.words, self.counters
+        counters.flushed[:] = counters.sent
+        words[FLUSH_AT] = words[HEAD]
+        words[FLUSHES] += 1
+        # Last: who dies before this leaves groups that have no members, and not members whom no message reaches.
+        self.summary[:] = memoryview(bytes(4 * self.buckets)).cast("I")
+        self._wake_up()
+
+
+class Reader:
+    """The owner's side of a mailbox: how far it has read.
+
+    :param on_flush: drops what the owner holds, and calls :meth:`notice_flush`.
+    """
+
+    def __init__(self, mailbox: Mailbox, on_flush: Callable[[], None]) -> None:
+        self.mailbox = mailbox
+        self._on_flush = on_flush
+        self.words = mailbox.words
+        self.taken = 0
+        self.missed = 0
+        #: Hashes of groups whose summary is to be looked at when nothing is on its way.
+        self.stale: set[int] = set()
+
+    def look(self, may_sleep: bool) -> int:
+        """Publish what was taken, and return how many bytes there are to take. Under the lock.
+
+        :param may_sleep: if there are none, whoever pushes next is to wake the owner.
+        """
+        words = self.words
+        if words[DIRTY]:
+            words[REBUILD] = 1
+            words[DIRTY] = 0
+        if self.has_flush:
+            self._on_flush()
+        self.taken = max(self.taken, words[FLUSH_AT])
+        words[TAIL] = self.taken
+        if faults.hook is not None:
+            faults.hook("take.published")
+        count: int = words[HEAD] - self.taken
+        if not count and may_sleep:
+            words[SLEEPING] = 1
+            if faults.hook is not None:
+                faults.hook("take.asleep")
+        return count
+
+    def peek(self) -> int:
+        """How many bytes there are to take, in place of :meth:`look`, but without the lock: where the processor lets
+        others see stores in their order, as x86 does, and this process makes its loads in theirs.
+
+        Whoever finds the record of a sender that came after a flush finds the flush, too: hence head is read first.
+        """
+        words = self.words
+        head = words[HEAD]
+        if words[NOTICED] != words[FLUSHES]:
+            self._on_flush()
+        self.taken = max(self.taken, words[FLUSH_AT])
+        words[TAIL] = self.taken  # all before it has been copied
+        return max(0, head - self.taken)
+
+    def publish(self) -> None:
+        """Give back the room of what was copied, instead of with the next look: it was much. Under the lock, or where
+        :meth:`peek` may be called.
+        """
+        self.words[TAIL] = self.taken
+
+    def copy(self, count: int) -> list[Record]:
+        """Take records of at most ``count`` bytes, a batch at a time. Without the lock: nobody writes there."""
+        ring = self.mailbox.ring
+        if count <= _BATCH:
+            data = ring.read(self.taken, count)
+        else:
+            data = ring.read(self.taken, _BATCH)
+            first = int.from_bytes(data[:4], "little")
+            if _BATCH < first <= count:
+                data = ring.read(self.taken, first)
+        at, records = parse(data)
+        if not at:  # what is there is no record: nobody but a broken process can have written it
+            raise ValueError(f"the shared memory {self.mailbox.segment.name} is damaged")
+        self.taken += at
+        if faults.hook is not None:
+            faults.hook("take.copied")
+        return records
+
+    def take_direct(self, name: bytes, since: float) -> tuple[bytes, int] | None:
+        """Take the first record alone, payload and entry, if it is a direct message to this channel, was sent after
+        ``since`` and lies in one piece. Where :meth:`peek` may be called.
+        """
+        count, ring = self.peek(), self.mailbox.ring
+        at, memory = self.taken % ring.size, ring.memory
+        if not count or at + _FIXED > ring.size:
+            return None
+        begin = ring.start + at
+        length, entry, sent_at, kind, name_length = _RECORD.unpack_from(memory, begin)
+        middle = begin + _FIXED + name_length
+        if (
+            kind != DIRECT
+            or memory[begin + _FIXED : middle] != name
+            or sent_at <= since
+            or not _FIXED + name_length <= length <= count
+            or at + length > ring.size
+        ):
+            return None
+        payload = memory[middle : begin + length]
+        self.taken += length
+        if faults.hook is not None:
+            faults.hook("take.copied")
+        return payload, entry
+
+    def missed_groups(self) -> int:
+        """Group messages for which there was no room, since this was last asked."""
+        missed = self.words[MISSED] - self.missed
+        self.missed += missed
+        return missed
+
+    def mend(self, unread: Callable[[], dict[int, int]], groups: Callable[[int], int]) -> None:
+        """Put right what deaths and departures have left. Under the lock, when nothing is on its way.
+
+        :param unread: see :meth:`Counters.start_afresh`.
+        :param groups: how many groups there are whose bucket is this.
+        """
+        mailbox = self.mailbox
+        if self.words[REBUILD]:
+            mailbox.counters.start_afresh(unread())
+            self.words[REBUILD] = 0
+        while self.stale:
+            bucket = self.stale.pop()
+            mailbox.summary[bucket] = groups(bucket)
+
+    @property
+    def has_flush(self) -> bool:
+        """Whether there was a flush that the owner has not noticed. Without the lock."""
+        words = self.words
+        return bool(words[NOTICED] != words[FLUSHES])
+
+    def notice_flush(self) -> None:
+        """The owner has dropped what it held: its counters are in force again. Without the lock."""
+        words = self.words
+        flushes = words[FLUSHES]  # first: of a flush that comes in between, half may be seen now
+        self.mailbox.counters.forget_flushed()
+        words[NOTICED] = flushes
+
+
+def parse(data: bytes) -> tuple[int, list[Record]]:
+    """The whole records at the beginning of some bytes, and how many bytes they are."""
+    records: list[Record] = []
+    at, end, size = 0, len(data), _RECORD.size
+    unpack = _RECORD.unpack_from
+    while at + size <= end:
+        length, entry, sent_at, kind, name_length = unpack(data, at)
+        middle, stop = at + size + name_length, at + length
+        if not middle <= stop <= end or kind >= END:
+            break
+        records.append((kind, data[at + size : middle], data[middle:stop], sent_at, entry))
+        at = stop
+    return at, records
+
+
+def longest_payload(memory: int) -> int:
+    """Bytes of an encoded message that any mailbox of this size can carry, whatever its channel is called."""
+    return memory - _RECORD.size - 100

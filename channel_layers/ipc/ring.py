@@ -1,0 +1,61 @@
+"""A queue of records in shared memory: any number of writers, and one place from which is read.
+
+Positions count bytes since the ring was made and never turn back; a byte lies at its position modulo the size. A record
+is there once ``head`` has passed it, and that is one store: who dies before it leaves nothing, who dies after it leaves
+all of the record. Whoever calls a method that changes something holds the lock of the ring.
+"""
+
+from __future__ import annotations
+
+from . import faults
+from .segment import Segment
+
+#: Words of the segment's header.
+HEAD, TAIL = 8, 16  # apart, since two processes write them
+
+
+class Ring:
+    """The ring in a segment.
+
+    :param start: where its data begins in the segment, in bytes.
+    :param size: of the data, in bytes.
+    """
+
+    def __init__(self, segment: Segment, start: int, size: int) -> None:
+        self.memory = segment.memory
+        self.words = segment.words
+        self.start = start
+        self.size = size
+
+    @property
+    def free(self) -> int:
+        """Bytes that can be pushed now."""
+        return self.size - (self.words[HEAD] - self.words[TAIL])
+
+    def push(self, record: bytes) -> bool:
+        """Append a record; False, and nothing done, if there is no room for it."""
+        words, memory, size = self.words, self.memory, self.size
+        head, length = words[HEAD], len(record)
+        if head - words[TAIL] + length > size:
+            return False
+        at = head % size
+        begin = self.start + at
+        if at + length <= size:
+            memory[begin : begin + length] = record
+        else:
+            split = size - at
+            memory[begin : begin + split] = record[:split]
+            memory[self.start : self.start + length - split] = record[split:]
+        if faults.hook is not None:
+            faults.hook("push.written")
+        words[HEAD] = head + length
+        return True
+
+    def read(self, position: int, count: int) -> bytes:
+        """The bytes from a position on. What lies between tail and head stays as it is, lock or no lock."""
+        at = position % self.size
+        begin = self.start + at
+        if at + count <= self.size:
+            return self.memory[begin : begin + count]
+        split = self.size - at
+        return self.memory[begin : begin + split] + self.memory[self.start : self.start + count - split]

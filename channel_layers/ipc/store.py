@@ -1,0 +1,218 @@
+"""The messages of one normal channel, in shared memory: every process takes them from there itself.
+
+A message stays until a receiver that runs takes it, under the lock; so there is nothing to hand back when a receiver
+is cancelled or dies. Who waits leaves the number of its slot here; who pushes rings for all of them, and each looks for
+itself. Group memberships of the channel are here as well, since they belong to no process.
+
+Whoever calls a method holds the lock of the channel, but for :attr:`has_news`.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable
+
+from .directory import SLOTS
+from .mailbox import FULL, NO_ROOM, TOO_LARGE
+from .ring import HEAD, TAIL, Ring
+from .segment import HEADER, Segment
+
+#: What kind of segment this is.
+KIND = 3
+
+#: Groups that one normal channel can be a member of.
+GROUPS = 1024
+
+_KEY, _COUNT, _DIRTY, _RING, _USED, _CAPACITY = 24, 25, 26, 27, 28, 29
+_WAITING = 32  # 16 words: a bit for each slot
+_GROUPS_AT = HEADER
+_DATA_AT = _GROUPS_AT + GROUPS * 16
+
+# Length of the record in bytes, deadline (monotonic).
+_RECORD = struct.Struct("<Id")
+
+
+def room(memory: int) -> tuple[int, int]:
+    """Bytes of the ring and of the whole segment, for layers whose mailboxes have so much memory."""
+    ring = min(memory, max(memory // 4, 2 << 20)) // 8 * 8
+    return ring, _DATA_AT + ring
+
+
+class Store:
+    """A normal channel."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.words = segment.words
+        groups = memoryview(segment.memory)[_GROUPS_AT:_DATA_AT]
+        self._groups = groups[: 8 * GROUPS].cast("Q")
+        self._deadlines = groups[8 * GROUPS :].cast("d")
+        self.ring = Ring(segment, _DATA_AT, self.words[_RING])
+
+    @classmethod
+    def make(cls, segment: Segment, key: int, ring: int) -> Store:
+        """The channel in a new segment."""
+        segment.words[_KEY] = key
+        segment.words[_RING] = ring
+        segment.finish(KIND)
+        return cls(segment)
+
+    def is_of(self, key: int) -> bool:
+        """Whether it is still the channel of this key."""
+        return bool(self.words[_KEY] == key)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether it holds nothing, and nobody waits."""
+        now = time.monotonic()
+        self._expire(now)
+        used = self.words[_USED]
+        is_member = any(key and self._deadlines[at] > now for at, key in enumerate(self._groups[:used].tolist()))
+        return not self.has_news and not is_member and not any(self.words[_WAITING : _WAITING + SLOTS // 64])
+
+    def change_hands(self, key: int) -> None:
+        """Become another channel; it must be unused."""
+        self.words[_KEY] = 0
+        self.clear()
+        self.words[_KEY] = key
+
+    # Messages
+
+    @property
+    def has_news(self) -> bool:
+        """Whether it holds any message. Without the lock."""
+        return bool(self.words[HEAD] != self.words[TAIL])
+
+    def look(self, waiting: int) -> int:
+        """How many messages it holds, some of them perhaps expired; if there are none, wait in a slot."""
+        self._mend()
+        count: int = self.words[_COUNT]
+        if not count:
+            self._wait(waiting)
+        return count
+
+    def _wait(self, slot: int) -> None:
+        self.words[_WAITING + slot // 64] |= 1 << slot % 64
+
+    def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int], None]) -> str | None:
+        """Append a message and wake who waits; None, or why not."""
+        self._mend()
+        words, ring = self.words, self.ring
+        length = _RECORD.size + len(payload)
+        if length > ring.size:
+            return TOO_LARGE
+        if words[_COUNT] >= capacity or length > ring.free:
+            self._expire(time.monotonic())
+            if words[_COUNT] >= capacity:
+                return FULL
+            if length > ring.free:
+                return NO_ROOM
+        for slot in self._waiting():
+            ring_for(slot)
+        words[_WAITING : _WAITING + SLOTS // 64] = _NOBODY
+        words[_DIRTY] = 1
+        ring.push(_RECORD.pack(length, deadline) + payload)
+        words[_COUNT] += 1
+        words[_DIRTY] = 0
+        return None
+
+    def take(self, waiting: int | None) -> tuple[bytes | None, int]:
+        """Take the oldest message, and say how many had expired; if there is none, wait in a slot.
+
+        :param waiting: the slot to be rung when a message comes; None for nobody.
+        """
+        self._mend()
+        before = self.words[_COUNT]
+        self._expire(time.monotonic())
+        expired = before - self.words[_COUNT]
+        if not self.has_news:
+            if waiting is not None:
+                self._wait(waiting)
+            return None, expired
+        tail = self.words[TAIL]
+        length, _ = _RECORD.unpack(self.ring.read(tail, _RECORD.size))
+        payload = self.ring.read(tail + _RECORD.size, length - _RECORD.size)
+        self._pass(length)
+        return payload, expired
+
+    def clear(self) -> int:
+        """Drop all messages and memberships; how many messages."""
+        self._mend()
+        count: int = self.words[_COUNT]
+        for at in range(self.words[_USED]):
+            self._groups[at] = 0
+        self.words[_DIRTY] = 1
+        self.words[TAIL] = self.words[HEAD]
+        self.words[_COUNT] = 0
+        self.words[_DIRTY] = 0
+        return count
+
+    def _waiting(self) -> list[int]:
+        words = self.words[_WAITING : _WAITING + SLOTS // 64].tolist()
+        return [64 * at + bit for at, word in enumerate(words) if word for bit in range(64) if word >> bit & 1]
+
+    def _expire(self, now: float) -> None:
+        while self.has_news:
+            length, deadline = _RECORD.unpack(self.ring.read(self.words[TAIL], _RECORD.size))
+            if deadline > now:
+                return
+            self._pass(length)
+
+    def _pass(self, length: int) -> None:
+        words = self.words
+        words[_DIRTY] = 1
+        words[TAIL] += length
+        words[_COUNT] -= 1
+        words[_DIRTY] = 0
+
+    def _mend(self) -> None:
+        """Count again, if somebody died between a change of the ring and that of the count."""
+        words = self.words
+        if words[_DIRTY]:
+            position, count = words[TAIL], 0
+            while position < words[HEAD]:
+                position += _RECORD.unpack(self.ring.read(position, _RECORD.size))[0]
+                count += 1
+            words[_COUNT] = count
+            words[_DIRTY] = 0
+
+    # Memberships
+
+    @property
+    def capacity(self) -> int:
+        """Messages that it holds at the most, as the latest who made it a member said: of a group message, only the
+        hash of the channel's name is known.
+        """
+        return self.words[_CAPACITY]
+
+    def join(self, group: int, deadline: float, capacity: int) -> bool:
+        """Be a member of a group until a moment; False if it is one of too many already."""
+        self.words[_CAPACITY] = capacity
+        keys = self._groups.tolist()
+        if group in keys:
+            self._deadlines[keys.index(group)] = deadline
+            return True
+        now = time.monotonic()
+        for at, key in enumerate(keys):
+            if not key or self._deadlines[at] <= now:
+                self._groups[at] = 0
+                self._deadlines[at] = deadline
+                self.words[_USED] = max(self.words[_USED], at + 1)
+                self._groups[at] = group
+                return True
+        return False
+
+    def part(self, group: int) -> None:
+        """Be no member of a group any more."""
+        keys = self._groups.tolist()
+        if group in keys:
+            self._groups[keys.index(group)] = 0
+
+    def is_member(self, group: int) -> bool:
+        """Whether it is a member of a group now."""
+        keys = self._groups[: self.words[_USED]].tolist()
+        return group in keys and self._deadlines[keys.index(group)] > time.monotonic()
+
+
+_NOBODY = memoryview(bytes(8 * (SLOTS // 64))).cast("Q")

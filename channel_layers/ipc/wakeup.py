@@ -1,0 +1,77 @@
+"""Waking another process: a named pipe for each client, into which whoever wants to wake it writes a byte.
+
+Nobody ever waits here: a pipe that is full has woken its reader already, and one without a reader wakes nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+
+from ..exceptions import InvalidChannelLayerError
+
+#: More bytes than can pile up between two looks are of no interest.
+_MANY = 4096
+
+
+class Bell:
+    """The reader's end of a pipe, which is made anew.
+
+    :ivar descriptor: becomes readable when somebody rings.
+    """
+
+    def __init__(self, path: str, permissions: int) -> None:
+        remove(path)
+        os.mkfifo(path, permissions)
+        os.chmod(path, permissions)
+        # For writing, too: so it never comes to its end when the last writer goes.
+        self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def quiet(self) -> None:
+        """Take out what was written."""
+        with suppress(BlockingIOError):
+            os.read(self.descriptor, _MANY)
+
+    def close(self) -> None:
+        """Close the pipe; its name stays."""
+        os.close(self.descriptor)
+
+
+class Rope:
+    """The other end: rings the bell of another client, or of one that is gone."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+        self.is_loose = False
+
+    def pull(self) -> None:
+        """Wake the reader, if there is one; otherwise :attr:`is_loose` says so."""
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            os.write(self._descriptor, b"!")
+        except BlockingIOError:
+            pass  # full: it is awake
+        except OSError:
+            self.is_loose = True
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            with suppress(OSError):
+                os.close(self._descriptor)
+
+
+def remove(path: str) -> None:
+    """Remove a pipe that was left there.
+
+    :raises InvalidChannelLayerError: if it is something else.
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISFIFO(status.st_mode) or status.st_uid != os.geteuid():
+        raise InvalidChannelLayerError(f"{path} is in the way: it is no pipe of this user")
+    os.unlink(path)

@@ -1,0 +1,29 @@
+"""The models of the protocol, explored exhaustively; and the mistakes that the explorer must find."""
+
+from __future__ import annotations
+
+import pytest
+from model import directory, mailbox
+from model.explorer import FaultError
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_the_mailbox(deaths: int) -> None:
+    assert mailbox.run(deaths=deaths) > 1000
+
+
+@pytest.mark.parametrize("mistake", mailbox.MISTAKES)
+def test_a_mistake_in_the_mailbox_is_found(mistake: str) -> None:
+    with pytest.raises(FaultError):
+        mailbox.run(mistake)
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_the_directory(deaths: int) -> None:
+    assert directory.run(deaths=deaths) > 500
+
+
+@pytest.mark.parametrize("mistake", directory.MISTAKES)
+def test_a_mistake_in_the_directory_is_found(mistake: str) -> None:
+    with pytest.raises(FaultError):
+        directory.run(mistake)
