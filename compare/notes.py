@@ -7,8 +7,8 @@ What does a layer do when a receive is cancelled, when Redis restarts, when one 
 
 *Passes* and **fails** are what happened in the run, with what was counted. *Cannot* means that a layer does not offer
 what the situation needs, and :ref:`its entry <comparison-layers>` says what. It is no verdict: a library that only
-broadcasts is right to do no more. Some failures are races. Their figures differ from run to run, and a layer that
-passes in one run may fail in the next; ours have to pass in every run.
+broadcasts is right to do no more; what no layer of a table can do is not in it. Some failures are races. Their figures
+differ from run to run, and a layer that passes in one run may fail in the next; ours have to pass in every run.
 """
 
 SPEED = """\
@@ -31,6 +31,8 @@ WORSE = """\
   nothing. None of ours runs on Redis Cluster yet.
 * **Rights.** On a Redis with access lists, ours need commands that channels_redis does not, Pub/Sub also scripts; such
   a list has to be extended (:ref:`redis-acl`).
+* **IPC is for one machine**, for the processes of one user there, and not for Windows. It reserves some megabytes of
+  shared memory for each layer object that receives.
 * **A limit for messages.** Above 1 MiB of JSON they are refused. channels_redis carries what Redis does.
 * **A thread and connections.** A process with a layer on Redis has one more thread, and each layer object up to five
   connections to each server, which stay open.

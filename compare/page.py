@@ -49,7 +49,9 @@ def _matrices(scenarios: Sequence[Scenario], layers: Sequence[Compared], results
         lines = [".. list-table::", "   :header-rows: 1", f"   :widths: 28{' 18' * len(columns)}", ""]
         rows = [["Situation", *(layer.title for layer in columns)]]
         for scenario in scenarios:
-            rows.append([scenario.title, *(_cell(results[scenario.name, layer.name]) for layer in columns)])
+            outcomes = [results[scenario.name, layer.name] for layer in columns]
+            if any(outcome.verdict != CANNOT for outcome in outcomes):
+                rows.append([scenario.title, *map(_cell, outcomes)])
         for first, *others in rows:
             lines += [f"   * - {first}", *(f"     - {cell}" for cell in others)]
         yield "\n".join(lines) + "\n"

@@ -134,6 +134,18 @@ def test_the_page_says_what_came_out() -> None:
     assert "* ``memory`` is behind ``channels-memory`` in ``join``: 0.5 times." in page
 
 
+def test_what_no_layer_of_a_table_can_do_is_not_in_it() -> None:
+    scenarios, layers, results = results_of(passes(), passes())
+    for layer in layers:
+        results[scenarios[1].name, layer.name] = cannot("is not made for it")
+    page = comparison_page(scenarios, layers, results, {}, [])
+    table, _, described = page.partition("The situations\n")
+    assert scenarios[0].title in table
+    assert scenarios[1].title not in table
+    assert scenarios[1].title in described
+    assert "No layer here can do it." in described
+
+
 def test_what_ours_fails_is_said_first_among_what_ours_do_worse() -> None:
     scenarios, layers, results = results_of(passes())
     results[scenarios[0].name, "memory"] = fails("3 of 600 lost")
