@@ -3,7 +3,8 @@
 INTRODUCTION = """\
 What does a layer do when a receive is cancelled, when Redis restarts, when one consumer is slow? This page answers
 {count} such questions for the layers of this package and for those that one finds on PyPI, by running them:
-``make compare`` wrote it. Every situation is one that users have reported; the paragraphs below say what they noticed.
+``make compare`` wrote it. The situations are those that users have reported, and some that were found while these
+layers were made; the paragraphs below say what one notices.
 
 *Passes* and **fails** are what happened in the run, with what was counted. *Cannot* means that a layer does not offer
 what the situation needs, and :ref:`its entry <comparison-layers>` says what. It is no verdict: a library that only
