@@ -114,7 +114,7 @@ class RemoteInbox(Inbox):
                 queue.waiters.wake()
         self._is_waking = self._is_waking and bool(unwoken)
 
-    def miss(self, channel: str) -> None:
-        """Count a message that never got here, since there was no room for it on its way."""
+    def miss(self, channel: str, reason: str = "full") -> None:
+        """Count a message that never got here, since there was no room for it on its way, or that nobody can read."""
         self.arrived += 1
-        self._drop("full", channel)
+        self._drop(reason, channel)

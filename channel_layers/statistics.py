@@ -60,7 +60,8 @@ class Statistics:
     arrived: int = 0
     #: Messages that a ``receive`` returned.
     delivered: int = 0
-    #: Messages that will never be delivered, by reason: ``full``, ``expired``, ``flushed``, ``discarded``, ``closed``.
+    #: Messages that will never be delivered, by reason: ``full``, ``expired``, ``malformed``, ``flushed``,
+    #: ``discarded``, ``closed``.
     dropped: Mapping[str, int] = field(default_factory=dict)
     #: Messages that wait for a ``receive``.
     unread: int = 0

@@ -169,7 +169,9 @@ class NormalChannels:
                 if result is not BUSY:
                     payload = self._counted(channel, *result)
                     if payload is not None:
-                        self._go(channel, future)
+                        # More may have come since the bell rang, and nobody rings for those until somebody has found
+                        # nothing: so the next one looks.
+                        self._go(channel, future, wakes_next=woken)
                         return payload
                     await future
                 woken = True
@@ -190,13 +192,14 @@ class NormalChannels:
                 inbox._drop("expired", channel)
         return payload
 
-    def _go(self, channel: str, future: asyncio.Future[None]) -> None:
+    def _go(self, channel: str, future: asyncio.Future[None], wakes_next: bool = False) -> None:
         with self._client.inbox.lock:
             waiters = self._waiters.get(channel)
             if waiters is None:
                 return
-            if not waiters.remove(future) and waiters.any():
-                waiters.wake()  # it was woken for a message that it does not take, or for one of several
+            was_waiting = waiters.remove(future)  # if not, it was woken for a message that it does not take
+            if (wakes_next or not was_waiting) and waiters.any():
+                waiters.wake()
             if not waiters.any():
                 self._waiters.pop(channel, None)
 

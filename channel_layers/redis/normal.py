@@ -254,8 +254,11 @@ class Queues:
             else:
                 for element in elements:
                     written, _, payload = element.partition(b":")
-                    age = max(0, server_ms - int(written)) / 1000
-                    inbox.deliver_popped(channel, Popped(element, payload, self), lifetime - age)
+                    if written.isdigit():
+                        age = max(0, server_ms - int(written)) / 1000
+                        inbox.deliver_popped(channel, Popped(element, payload, self), lifetime - age)
+                    else:  # whoever wrote it was none of us
+                        inbox.miss(channel, "malformed")
             left = self.wanted.get(channel, 0) - inbox.held(channel)
         if is_unwanted:
             self.give_back(channel, elements)

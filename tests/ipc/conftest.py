@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from leftovers import SHARED, remains
+from shared_memory import SHARED, remains
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from model import directory, mailbox
+from model import directory, mailbox, normal
 from model.explorer import FaultError
 
 
@@ -27,3 +27,14 @@ def test_the_directory(deaths: int) -> None:
 def test_a_mistake_in_the_directory_is_found(mistake: str) -> None:
     with pytest.raises(FaultError):
         directory.run(mistake)
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_a_normal_channel(deaths: int) -> None:
+    assert normal.run(deaths=deaths) > 1000
+
+
+@pytest.mark.parametrize("mistake", normal.MISTAKES)
+def test_a_mistake_in_a_normal_channel_is_found(mistake: str) -> None:
+    with pytest.raises(FaultError):
+        normal.run(mistake)

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
+import threading
 import time
 from collections import Counter
 from multiprocessing.process import BaseProcess
@@ -54,29 +56,40 @@ class Heard:
 
 
 async def _rage(prefix: str, channel: str, receivers: list[asyncio.Task[None]]) -> int:
-    """Kill and replace one of the processes each time; returns how many."""
+    """Kill one of the processes each time, and let others take their place; returns how many."""
     living: list[BaseProcess] = []
-    killed = 0
+    writers = itertools.count()
+    killed: list[BaseProcess] = []
+    is_over = threading.Event()
+
+    def replace() -> None:
+        while not is_over.is_set():
+            if len(living) < PROCESSES:
+                living.append(start(prefix, channel, next(writers)))
+            else:
+                is_over.wait(BETWEEN_KILLS / 10)
+
+    replacing = asyncio.create_task(asyncio.to_thread(replace))
     due = time.monotonic()
     end = due + SECONDS
     try:
         while due < end:
-            while len(living) < PROCESSES:
-                living.append(await asyncio.to_thread(start, prefix, channel, killed + len(living)))
-            due = max(due + BETWEEN_KILLS, time.monotonic())
+            due += BETWEEN_KILLS
             await asyncio.sleep(due - time.monotonic())
-            victim = living.pop(random.randrange(PROCESSES))
-            victim.kill()
-            killed += 1
-            await asyncio.to_thread(victim.join)
+            if living:
+                killed.append(living.pop(random.randrange(len(living))))
+                killed[-1].kill()
             for receiver in receivers:
                 if receiver.done():
                     receiver.result()
     finally:
+        is_over.set()
+        await replacing
         for process in living:
             process.kill()
+        for process in (*living, *killed):
             process.join()
-    return killed
+    return len(killed)
 
 
 @pytest.mark.asyncio

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
-from leftovers import remains
 from processes import Worker
+from shared_memory import remains
 
 from channel_layers.conformance.model import Model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from loop_threads import loop_thread  # noqa: F401 - a fixture for all
 from redis_servers import RedisServer, SentinelTopology, require_server
 
 

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from loop_threads import LoopThread
 from numbered import until
 from pubsub_sites import PubSubSite, take
 from redis_servers import RedisServer, wait_until
@@ -52,60 +52,16 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-class LoopThread:
-    """A thread with an event loop that runs until it is told how to end."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._ended = start_thread(self.loop.run_forever)
-
-    def call(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.start(work).result(DEADLINE)
-
-    def start(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
-
-    def stop(self) -> None:
-        """The loop stands still, as it is."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._ended.result(DEADLINE)
-
-    def close(self) -> None:
-        """As somebody does who knows nothing of asynchronous generators."""
-        if not self.loop.is_closed():
-            if self.loop.is_running():
-                self.stop()
-            self.loop.close()
-
-    def end(self) -> None:
-        """As asyncio.run() does."""
-        self.stop()
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
-
-    def make_home(self, layer: RedisPubSubChannelLayer, channel: str) -> None:
-        self.call(talk(layer, channel, 20))
-        wait_until(lambda: is_home(layer, self.loop), "the loop becomes the home")
-
-
-@pytest.fixture
-def loop_thread() -> Iterator[Callable[[], LoopThread]]:
-    threads: list[LoopThread] = []
-
-    def make() -> LoopThread:
-        threads.append(LoopThread())
-        return threads[-1]
-
-    yield make
-    for thread in threads:
-        thread.close()
-
-
 def is_home(layer: RedisPubSubChannelLayer, loop: asyncio.AbstractEventLoop) -> bool:
     """Whether this loop drives the connections over which the layer sends, and over which it gets what is published."""
     shard = layer._client.shards[0]
     near, reading = shard.near.connection, shard.reading.connection
     return layer._client.home.loop is loop and all(each is not None and each.loop is loop for each in (near, reading))
+
+
+def make_home(thread: LoopThread, layer: RedisPubSubChannelLayer, channel: str) -> None:
+    thread.call(talk(layer, channel, 20))
+    wait_until(lambda: is_home(layer, thread.loop), "the loop becomes the home")
 
 
 class TestSynchronousCode:
@@ -198,7 +154,7 @@ class TestLoops:
             home, other = loop_thread(), loop_thread()
             channel, mine = home.call(layer.new_channel()), other.call(layer.new_channel())
             other.call(layer.group_add("room", mine))
-            home.make_home(layer, channel)
+            make_home(home, layer, channel)
             waiting = [other.start(receive_all(layer, name, 1)) for name in (mine, "jobs")]
             before = site.connections()
             end(home)
@@ -206,7 +162,7 @@ class TestLoops:
             send("jobs", {"n": turn})
             for one in waiting:
                 assert one.result(DEADLINE) == [turn]
-            other.make_home(layer, mine)
+            make_home(other, layer, mine)
             assert site.connections() >= before, "no connection is made anew"
             other.call(use(layer))
             other.call(layer.group_discard("room", mine))
@@ -216,7 +172,7 @@ class TestLoops:
         """Other threads send, join and leave, and nothing that came meanwhile is lost."""
         layer, sender, home = site.layer(), site.layer(), loop_thread()
         channel = home.call(layer.new_channel())
-        home.make_home(layer, channel)
+        make_home(home, layer, channel)
         blocked, go_on = threading.Event(), threading.Event()
 
         async def block() -> None:
@@ -243,7 +199,7 @@ class TestLoops:
         first.run_until_complete(talk(layer, channel, 20))
         wait_until(lambda: layer._client.home.loop is None, "the layer notices that its home stands still")
         mine = other.call(layer.new_channel())
-        other.make_home(layer, mine)
+        make_home(other, layer, mine)
         first.run_until_complete(talk(layer, channel, 20))
         other.call(talk(layer, mine, 20))
         first.close()

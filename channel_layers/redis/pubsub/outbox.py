@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ...exceptions import ChannelFull
 from .. import scripts
@@ -17,16 +17,7 @@ from ..remembered import Remembered
 from .clock import ServerClock
 from .envelope import HEAD, entry, entry_head
 from .keys import PubSubKeys
-
-
-class Room(Protocol):
-    """What is known of the channels of this very process, and of no other."""
-
-    def reserve(self, channel: str) -> bool:
-        """Whether a channel has room for one more; then that is on its way."""
-
-    def release(self, channels: list[str]) -> None:
-        """Messages to these did not get there."""
+from .room import LocalRoom
 
 
 class PubSubOutbox(Outbox):
@@ -44,7 +35,7 @@ class PubSubOutbox(Outbox):
         keys: PubSubKeys,
         clock: ServerClock,
         client: str,
-        room: Room,
+        room: LocalRoom,
         before: Outbox | None = None,
     ) -> None:
         super().__init__(connection, terms, missed, before)

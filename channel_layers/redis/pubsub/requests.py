@@ -28,6 +28,13 @@ _REMEMBERED = 10_000
 
 _NOBODY = entry_head("")
 
+#: What may be asked for or answered, and of how many more words that consists.
+_WORDS = {"join": 4, "leave": 4, "discard": 4, "answer": 2}
+
+
+class MalformedRequestError(ValueError):
+    """Whoever published it was none of us."""
+
 
 def note(*words: str) -> bytes:
     """A request or an answer as an entry."""
@@ -93,6 +100,8 @@ class Requests:
     def take(self, words: list[str]) -> None:
         """Do what another process asks for, or hear its answer. Under the lock of the inbox, in any thread."""
         what, *rest = words
+        if len(rest) != _WORDS.get(what):
+            raise MalformedRequestError(words)
         if what == "answer":
             number, text = rest
             background_loop().call_soon_threadsafe(self._end, number, text)
@@ -139,4 +148,4 @@ class Requests:
     async def _answer(self, client: str, number: str, text: str) -> None:
         with suppress(RedisUnavailable):  # who asked learns from the clock that there is no answer
             outbox = await self._shard.pubsub_outbox()
-            await outbox.publish(self._shard.keys.mailbox(client), note("answer", number, text))
+            await outbox.publish(self._shard.keys.mailbox(client), note("answer", number, text.replace("\n", " ")))

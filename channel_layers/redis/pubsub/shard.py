@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +27,8 @@ from .envelope import HEAD, entries
 from .keys import PubSubKeys
 from .members import Attempt, LocalGroups
 from .outbox import PubSubOutbox
-from .requests import Requests
+from .requests import MalformedRequestError, Requests
+from .room import LocalRoom
 from .subscriber import Message, Subscriber
 from .subscriptions import Confirmation, Confirmed, Subscriptions
 
@@ -71,9 +73,8 @@ class PubSubShard(Shard):
         self._everyone_name = self.published.everyone.encode()
         self._group_prefix = self.keys.group("")
         self._writers = Writers()
-        # Of this client: the writers, and messages on their way to its own channels.
         self._own_writers: dict[int, None] = {}
-        self._coming: dict[str, int] = {}
+        self._room = LocalRoom(inbox, terms.drop_old)
         #: Whether what is sent to this client may be missed, after it was not.
         self.is_out_of_touch = False
         self._pulse_task: asyncio.Task[None] | None = None
@@ -93,7 +94,7 @@ class PubSubShard(Shard):
 
     def _new_outbox(self, connection: Connection, before: Outbox | None) -> Outbox:
         outbox = PubSubOutbox(
-            connection, self.terms, self._missed, self.published, self.clock, self.client, self, before
+            connection, self.terms, self._missed, self.published, self.clock, self.client, self._room, before
         )
         self._own_writers[outbox.writer] = None
         if len(self._own_writers) > _OWN_WRITERS:
@@ -157,13 +158,13 @@ class PubSubShard(Shard):
             if self.is_out_of_touch:
                 self.is_out_of_touch = False
                 # The server may have counted the connection that was lost among those that got a message.
-                self._coming.clear()
+                self._room.forget()
                 self.owner.is_in_touch()
 
     def _reading_is_down(self) -> None:
         with self.inbox.lock:
             self.subscriptions.lose()
-            self._coming.clear()
+            self._room.forget()
             if not self.is_out_of_touch:
                 self.is_out_of_touch = True
                 self.owner.lost_touch()
@@ -265,34 +266,6 @@ class PubSubShard(Shard):
     def _name_of(self, group: str) -> str:
         return self._group_prefix + group
 
-    # Room in the channels of this client
-
-    def reserve(self, channel: str) -> bool:
-        """Whether a channel of this client has room for one more; then that is on its way."""
-        if self.terms.drop_old:
-            return True
-        with self.inbox.lock:
-            coming = self._coming.get(channel, 0)
-            has_room = self.inbox.has_room(channel, coming)
-            if has_room:
-                self._coming[channel] = coming + 1
-        if self.inbox.drops.unwritten:
-            self.inbox.drops.write()
-        return has_room
-
-    def release(self, channels: list[str]) -> None:
-        """Messages to these did not get there."""
-        with self.inbox.lock:
-            for channel in channels:
-                self._came(channel)
-
-    def _came(self, channel: str) -> None:
-        coming = self._coming.get(channel, 0)
-        if coming > 1:
-            self._coming[channel] = coming - 1
-        elif coming:
-            del self._coming[channel]
-
     # What comes
 
     def _deliver(self, messages: list[Message]) -> None:
@@ -310,19 +283,21 @@ class PubSubShard(Shard):
                             self._obey(data[HEAD.size :])
                         else:
                             self._deliver_to_group(name, data[HEAD.size :], deadline)
+                except (struct.error, UnicodeDecodeError, MalformedRequestError):  # who published it was none of us
+                    inbox.miss(name.decode("utf-8", "replace"), "malformed")
                 except Exception:  # it must not stop all that comes after
                     logger.exception("A message published under %r could not be delivered", name.decode())
         if inbox.drops.unwritten:
             inbox.drops.write()
 
     def _deliver_each(self, data: bytes, deadline: float, is_own: bool) -> None:
-        deliver, coming = self.inbox.deliver, self._coming
+        deliver, coming = self.inbox.deliver, self._room.coming
         for channel, payload in entries(data):
             if not channel:
                 self.requests.take(payload.decode().split("\n"))
                 continue
             if is_own and channel in coming:
-                self._came(channel)
+                self._room.came(channel)
             try:
                 deliver(channel, payload, deadline)
             except Exception:  # a capacity that a user computes, say
@@ -335,7 +310,9 @@ class PubSubShard(Shard):
 
     def _obey(self, command: bytes) -> None:
         """Somebody flushes the layer."""
-        epoch, nonce = command.decode().split("\n")
+        epoch, _, nonce = command.decode().partition("\n")
+        if not epoch.isdecimal():
+            raise MalformedRequestError(command)
         self.owner.empty(self)
         self.epoch = max(int(epoch), self.epoch or 0)
         in_background(self._acknowledge(nonce))

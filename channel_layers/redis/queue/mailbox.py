@@ -32,6 +32,10 @@ _WAIT = (b"XREAD", b"COUNT", _BATCH, b"BLOCK", BLOCK, b"STREAMS")
 _LOOK = (b"XREAD", b"COUNT", _BATCH, b"STREAMS")
 
 
+#: What the log names for an entry whose channel nobody can tell.
+_WHERE = "its mailbox"
+
+
 class Owner(Protocol):
     """What the reader tells the one it reads for."""
 
@@ -241,31 +245,35 @@ class Mailbox:
         alike = newest - oldest <= 2  # milliseconds: then one deadline does for all
         known = self.position if self._is_reading_again else None
         self._is_reading_again = known is not None and position_of(messages[-1][0]) <= known
-        for entry, (to, payload, writer, number) in messages:
-            if known is not None and position_of(entry) <= known and to[0] != 33:
+        for entry, fields in messages:
+            try:
+                to, payload, writer, number = fields
+                kind, name, count = to[0], to.decode(), int(number)
+            except (ValueError, IndexError):  # whoever wrote it was none of us
+                self._inbox.miss(_WHERE, "malformed")
                 continue
-            count = int(number)
+            if known is not None and position_of(entry) <= known and kind != 33:
+                continue
             if count and not takes(writer, count):
                 # Read before; or the server came to it late, when its sender had given it up and sent others.
-                if to[0] not in (33, 64) and position_of(entry) > self.position:
-                    self._inbox.free(to.decode(), 1)
+                if kind not in (33, 64) and position_of(entry) > self.position:
+                    self._inbox.free(name, 1)
                 continue
             if not alike:
                 deadline = lifetime - max(0, server_ms - position_of(entry)[0]) / 1000
-            kind = to[0]
             try:
                 if kind == 64:  # "@": a group
-                    self._deliver_to_group(to[1:].decode(), payload, position_of(entry), deadline)
+                    self._deliver_to_group(name[1:], payload, position_of(entry), deadline)
                 elif kind == 33:  # "!": a command
                     self._obey(int(writer), payload.decode(), control)
-                elif self._discarded and self._discarded.get(channel := to.decode(), START) >= position_of(entry):
-                    self._inbox.free(channel, 1)
+                elif self._discarded and self._discarded.get(name, START) >= position_of(entry):
+                    self._inbox.free(name, 1)
                 else:
-                    deliver(to.decode(), payload, deadline)
+                    deliver(name, payload, deadline)
             except Exception:  # a capacity that a user computes, say: it must not stop all that comes after
-                logger.exception("A message for %r could not be delivered", to.decode())
+                logger.exception("A message for %r could not be delivered", name)
                 if kind not in (33, 64):
-                    self._inbox.free(to.decode(), 1)
+                    self._inbox.free(name, 1)
         self.position = max(self.position, position_of(messages[-1][0]))
         self._pass_by()
 
@@ -299,8 +307,13 @@ class Mailbox:
                 if position in self._applied_before:
                     continue
                 self._applied.append(position)
-                what, group, channel, at = (field.decode() for field in fields)
-                self._apply(what, group, channel, position_of(at.encode()))
+                try:
+                    what, group, channel, at = (field.decode() for field in fields)
+                    after = position_of(at.encode())
+                except ValueError:
+                    self._inbox.miss(_WHERE, "malformed")
+                else:
+                    self._apply(what, group, channel, after)
         waiting, self._when_applied = self._when_applied, []
         for entry, call in waiting:
             self.when_applied(entry, call)

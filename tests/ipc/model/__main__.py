@@ -1,11 +1,11 @@
-"""Explores both models, and each of their mistakes: ``cd tests/ipc && python -m model``."""
+"""Explores all models, and each of their mistakes: ``cd tests/ipc && python -m model``."""
 
 from __future__ import annotations
 
-from . import directory, mailbox
+from . import directory, mailbox, normal
 from .explorer import FaultError
 
-for model in (mailbox, directory):
+for model in (mailbox, directory, normal):
     name = model.__name__.rpartition(".")[2]
     for deaths in (0, 1, 2):
         print(f"{name}, up to {deaths} deaths: {model.run(deaths=deaths):,} states, no fault")
