@@ -79,9 +79,8 @@ def _described(scenario: Scenario, layers: Sequence[Compared], results: Results)
         outcome = "No layer here fails it."
     else:
         outcome = "No layer here can do it."
-    origin = f"{'Rows' if len(scenario.rows) > 1 else 'Row'} {' and '.join(map(str, scenario.rows))} of the list"
-    seen = f"; reported in {scenario.seen}" if scenario.seen else ""
-    text = f"{scenario.text}\n\n{outcome} ({origin}{seen}; ``--scenario {scenario.name}``)\n"
+    seen = f"Reported in {scenario.seen}; " if scenario.seen else ""
+    text = f"{scenario.text}\n\n{outcome} ({seen}``--scenario {scenario.name}``)\n"
     return f"{title(scenario.title, '~')}\n{text}"
 
 

@@ -58,9 +58,6 @@ class Scenario:
 
     work: Work
 
-    rows: tuple[int, ...]
-    """Of the collection of complaints that the project began with."""
-
     needs: tuple[str, ...]
     """What a layer has to be able to do: keys of :data:`compare.layers.ABILITIES`."""
 
@@ -83,7 +80,6 @@ ENTERED: dict[str, Scenario] = {}
 def scenario(
     title: str,
     *,
-    rows: tuple[int, ...] = (),
     needs: tuple[str, ...] = (),
     seen: str = "",
     deadline: float = 90.0,
@@ -92,7 +88,7 @@ def scenario(
 
     def enter(work: Work) -> Work:
         name = work.__name__.replace("_", "-")  # type: ignore[attr-defined]
-        ENTERED[name] = Scenario(name, title, work, rows, needs, seen, deadline)
+        ENTERED[name] = Scenario(name, title, work, needs, seen, deadline)
         return work
 
     return enter

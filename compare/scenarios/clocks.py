@@ -22,7 +22,7 @@ def set_clock(clock: Callable[[], float]) -> None:
     time.time_ns = lambda: int(clock() * 1_000_000_000)
 
 
-@scenario("Order under a clock that stands still", rows=(15,), seen="channels_redis #89, #151")
+@scenario("Order under a clock that stands still", seen="channels_redis #89, #151")
 async def frozen_clock(site: Site) -> Outcome:
     """Time stands still in tests that freeze it, and for 16 ms at a time on some systems. One process writes a hundred
     lines to a room; they must be read in the order in which they were written."""
@@ -31,7 +31,7 @@ async def frozen_clock(site: Site) -> Outcome:
     return await _in_order(site, lambda n: None)
 
 
-@scenario("Order when the clock steps back", rows=(15,), seen="channels_redis #89")
+@scenario("Order when the clock steps back", seen="channels_redis #89")
 async def stepped_clock(site: Site) -> Outcome:
     """The time service corrects the clock by half a second, backwards, while a hundred lines are being written. They
     must be read in the order in which they were written."""
@@ -64,7 +64,7 @@ async def _send_late(line: Line, contender: Compared, channel: str) -> None:
     await contender.close(layer)
 
 
-@scenario("A machine whose clock is behind", rows=(15,), needs=("direct", "processes"))
+@scenario("A machine whose clock is behind", needs=("direct", "processes"))
 async def skewed_clock(site: Site) -> Outcome:
     """The clock of one machine is two minutes late. What it sends must arrive like what others send: how old a message
     is should not depend on whose clock is asked."""
@@ -77,7 +77,7 @@ async def skewed_clock(site: Site) -> Outcome:
     return none_of(2 - len(got), 2, "lost")
 
 
-@scenario("Expired messages are not delivered", rows=(15,), needs=("direct", "expiry"))
+@scenario("Expired messages are not delivered", needs=("direct", "expiry"))
 async def expiry(site: Site) -> Outcome:
     """Messages live for one second here. One is written every half second, and nobody reads for three; then a consumer
     comes back. It must get only what is younger than a second: "it is your turn" is worse late than never."""
@@ -97,7 +97,7 @@ async def expiry(site: Site) -> Outcome:
     return fails(f"one of {max(stale):.1f} s delivered") if stale else passes(f"{len(got)} of {len(sent)} delivered")
 
 
-@scenario("An expired message ends no membership", rows=(11,), needs=("expiry",), seen="channels #1371, channels #933")
+@scenario("An expired message ends no membership", needs=("expiry",), seen="channels #1371, channels #933")
 async def expired_member(site: Site) -> Outcome:
     """A socket was too slow for one message, which expired. It is still connected, and still a member of its room: the
     next message must reach it."""

@@ -16,7 +16,7 @@ from compare.site import Site
 MIB = 1 << 20
 
 
-@scenario("A slow consumer beside fast ones", rows=(7,), seen="channels_redis #384, channels #1361")
+@scenario("A slow consumer beside fast ones", seen="channels_redis #384, channels #1361")
 async def slow_consumer(site: Site) -> Outcome:
     """Ten sockets are in a room; one hangs and never reads. The room gets 400 messages, which is more than a capacity
     of 100. The nine others must get all of them."""
@@ -33,7 +33,7 @@ async def slow_consumer(site: Site) -> Outcome:
     return none_of(count - worst, count, "lost by a fast one")
 
 
-@scenario("A burst to ten sockets of one process", rows=(7,), seen="channels_redis #97, #181")
+@scenario("A burst to ten sockets of one process", seen="channels_redis #97, #181")
 async def shared_capacity(site: Site) -> Outcome:
     """Ten sockets of one process are in a room each. Fifteen messages come to each room in a burst, while all ten are
     busy for a moment. Fifteen are far below a capacity of 100, so everybody must get all of them."""
@@ -46,7 +46,7 @@ async def shared_capacity(site: Site) -> Outcome:
     return none_of(150 - sum(map(len, got)), 150, "lost")
 
 
-@scenario("What is dropped is told", rows=(7, 31), needs=("capacity",), seen="channels_redis #97, awx #8759")
+@scenario("What is dropped is told", needs=("capacity",), seen="channels_redis #97, awx #8759")
 async def silent_drops(site: Site) -> Outcome:
     """One socket hangs, and the room gets five times what its channel holds. Messages have to be dropped; that is what
     a capacity is for. Somebody must be able to find out: by a log record of level WARNING, or by an exception."""
@@ -85,7 +85,7 @@ async def _read(layer: Layer, channel: str) -> None:
         await layer.receive(channel)
 
 
-@scenario("Memory of a reader that stands still", rows=(8,), seen="channels_redis #276, channels #2094", deadline=180)
+@scenario("Memory of a reader that stands still", seen="channels_redis #276, channels #2094", deadline=180)
 async def stalled_reader(site: Site) -> Outcome:
     """One socket stops reading, and nobody notices, while its room gets thousands of messages of 2 kB. The memory of
     the process must not grow with them. More than 10 MiB for the latest 10,000 fail: half of what was sent."""

@@ -34,7 +34,6 @@ async def _work(line: Line, contender: Compared, channel: str) -> None:
 
 @scenario(
     "Four workers on one channel",
-    rows=(3,),
     needs=("normal", "processes"),
     seen="channels_redis #163, #299",
     deadline=120,
@@ -78,7 +77,7 @@ async def _settled(lines: tuple[Line, ...]) -> None:
             now += await line.hear()
 
 
-@scenario("Direct sends over three servers", rows=(4,), needs=("direct", "hosts"), seen="channels_redis #94, #221")
+@scenario("Direct sends over three servers", needs=("direct", "hosts"), seen="channels_redis #94, #221")
 async def shards(site: Site) -> Outcome:
     """A site has outgrown one Redis, and lists three in its settings. A message to one socket must arrive as before:
     sender and receiver have to agree where it lies."""
@@ -92,7 +91,7 @@ async def shards(site: Site) -> Outcome:
     return none_of(got.count(None), count, "lost")
 
 
-@scenario("A fourth server is added", rows=(25,), needs=("hosts",))
+@scenario("A fourth server is added", needs=("hosts",))
 async def new_host(site: Site) -> Outcome:
     """Processes that know three servers and processes that know a fourth run side by side, as they do in every
     deployment that adds one. Rooms whose place has moved are cut in two meanwhile. One in four has to move, so that the
@@ -117,7 +116,7 @@ async def new_host(site: Site) -> Outcome:
     return passes(figure) if moved <= 0.3 else fails(figure)
 
 
-@scenario("Sent right after group_add", rows=(14,))
+@scenario("Sent right after group_add")
 async def at_once(site: Site) -> Outcome:
     """A browser joins a room and says so; the server answers to the room at once, from a process that is nearer to
     Redis by 5 ms. ``group_add()`` has returned, so the answer must arrive."""
@@ -135,7 +134,7 @@ async def at_once(site: Site) -> Outcome:
     return none_of(got.count(None), count, "lost")
 
 
-@scenario("Fifty join at the same moment", rows=(14,))
+@scenario("Fifty join at the same moment")
 async def together(site: Site) -> Outcome:
     """A deployment has cut all connections, and fifty browsers come back at once, to a process that has just started,
     each to a room of its own. When their ``group_add()`` has returned, each must hear its room."""

@@ -15,14 +15,14 @@ from compare.scenarios.steps import ROOM, drain, member, message, receive_within
 from compare.site import Site
 
 
-@scenario("Two prefixes on one server", rows=(20,), needs=("processes", "prefix"), seen="channels #395")
+@scenario("Two prefixes on one server", needs=("processes", "prefix"), seen="channels #395")
 async def prefix(site: Site) -> Outcome:
     """Staging and production share a Redis and differ in the prefix, as the documentation of channels_redis advises.
     Neither may hear the other, in no room and on no channel."""
     return await _apart(site, site.layer(prefix="staging"), site.layer(prefix="production"))
 
 
-@scenario("Two databases of one server", rows=(20,), needs=("databases",))
+@scenario("Two databases of one server", needs=("databases",))
 async def database(site: Site) -> Outcome:
     """Two projects share a Redis and have a database each. Neither may hear the other. Redis itself does not separate
     Pub/Sub by database, so a layer on it has to."""
@@ -68,7 +68,7 @@ async def _be_worker(layer: Layer, room: str, end: Connection) -> None:
     end.send(len(await drain(layer, channel, 100, quiet=5)))
 
 
-@scenario("Workers forked with the layer in place", rows=(22,), needs=("processes",))
+@scenario("Workers forked with the layer in place", needs=("processes",))
 async def fork(site: Site) -> Outcome:
     """A server loads the application once and forks two workers from it (``gunicorn --preload``, Celery's prefork), so
     both begin with the same layer object. Each has a socket in a room of its own; a hundred messages go to each."""
@@ -96,7 +96,7 @@ async def _from(end: Connection, seconds: float = 40) -> object:
     return await asyncio.to_thread(lambda: end.recv() if end.poll(seconds) else None)
 
 
-@scenario("A receiver changes what it got", rows=(23,))
+@scenario("A receiver changes what it got")
 async def mutable(site: Site) -> Outcome:
     """Two sockets get the same message. One handler takes it apart, and the sender reuses the dict. Nobody else may see
     anything of it."""

@@ -32,7 +32,7 @@ async def in_thread(work: Callable[[], Result]) -> Result:
     return await asyncio.wrap_future(done)
 
 
-@scenario("Connections of sync code", rows=(6,), needs=("server", "loops"), seen="channels_redis #332, channels #1966")
+@scenario("Connections of sync code", needs=("server", "loops"), seen="channels_redis #332, channels #1966")
 async def sync_senders(site: Site) -> Outcome:
     """A view, a Celery task or a management command sends with ``async_to_sync``, a hundred times. Each call runs an
     event loop of its own. That must not cost a connection each: at some hundred calls a second a server runs out of
@@ -58,7 +58,7 @@ def _accepted(site: Site) -> int:
     return sum(int(server.client().info("stats")["total_connections_received"]) for server in site.servers)
 
 
-@scenario("Event loops one after another", rows=(6, 26), needs=("loops",), seen="channels #1799, channels_redis #312")
+@scenario("Event loops one after another", needs=("loops",), seen="channels #1799, channels_redis #312")
 async def closed_loops(site: Site) -> Outcome:
     """A shell session, a test suite or a script calls ``asyncio.run()`` again and again, with one layer object: the
     loop in which it was first used is closed. Each of 20 runs joins a room, sends and receives."""
@@ -82,7 +82,7 @@ async def closed_loops(site: Site) -> Outcome:
     return await in_thread(run)
 
 
-@scenario("A message from another thread", rows=(6, 23), needs=("direct", "loops"))
+@scenario("A message from another thread", needs=("direct", "loops"))
 async def threads(site: Site) -> Outcome:
     """A consumer waits in the event loop; a thread of the same process, with a loop of its own, sends to it through the
     same layer object. The message must be there at once (within a second), not when something else happens to wake the

@@ -69,7 +69,7 @@ def _ended(tasks: list[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
     return [task for task in tasks if task.done()]
 
 
-@scenario("The server restarts", rows=(5,), needs=("server",), seen="channels_redis #256, channels #285")
+@scenario("The server restarts", needs=("server",), seen="channels_redis #256, channels #285")
 async def restart(site: Site) -> Outcome:
     """Redis is killed while ten sockets are open, and is back after a second, empty. Every socket must hear its room
     again within 20 s, by the receive that waits: nobody tells the browsers to come again. What was sent while the
@@ -86,7 +86,7 @@ async def restart(site: Site) -> Outcome:
     return await Traffic(sender, receiver).over(outage, RESUME_SECONDS)
 
 
-@scenario("Sentinel fails over", rows=(5,), needs=("server", "sentinel"), deadline=180, seen="channels_redis #331")
+@scenario("Sentinel fails over", needs=("server", "sentinel"), deadline=180, seen="channels_redis #331")
 async def failover(site: Site) -> Outcome:
     """The master of a Redis with two replicas and three Sentinels dies, and a replica takes its place some seconds
     later. The sockets must hear their room again, as after a restart, within a minute."""
@@ -100,7 +100,7 @@ async def failover(site: Site) -> Outcome:
     return await Traffic(sender, receiver).over(outage, FAILOVER_SECONDS)
 
 
-@scenario("Consumers are told of a gap", rows=(12,), needs=("server", "notices"), seen="channels_redis #406")
+@scenario("Consumers are told of a gap", needs=("server", "notices"), seen="channels_redis #406")
 async def notices(site: Site) -> Outcome:
     """With Pub/Sub, what is sent while a connection is down is gone. So that a page can fetch what it missed, both
     Pub/Sub layers document ``on_disconnect`` and ``on_reconnect``, the types of two messages to every consumer. The

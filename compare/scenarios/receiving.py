@@ -10,7 +10,7 @@ from compare.scenarios.steps import ROOM, cancelled, drain, member, message, rec
 from compare.site import Site
 
 
-@scenario("A receive is cancelled while messages come", rows=(2,), seen="channels #1683, channels_redis #366")
+@scenario("A receive is cancelled while messages come", seen="channels #1683, channels_redis #366")
 async def cancelled_receive(site: Site) -> Outcome:
     """A consumer waits for messages and for something else at once, and cancels the receive when the other thing is
     there first. A layer that has just taken a message off the wire for it must keep that message for the next receive;
@@ -46,7 +46,7 @@ def in_full(got: list[int], count: int) -> Outcome:
     return none_of(0, count, "lost")
 
 
-@scenario("Others come and go", rows=(2,), seen="channels #1244, channels_redis #372")
+@scenario("Others come and go", seen="channels #1244, channels_redis #372")
 async def churn(site: Site) -> Outcome:
     """Three consumers stay in a room while twenty others keep connecting and disconnecting, as browsers do. Those who
     stay must get every message: somebody else's disconnect is not their business."""
@@ -74,7 +74,7 @@ async def churn(site: Site) -> Outcome:
     return none_of(count - len(set(worst)), count, "lost by one who stayed")
 
 
-@scenario("A receive times out", rows=(21,))
+@scenario("A receive times out")
 async def timed_out_receive(site: Site) -> Outcome:
     """A consumer waits with a time limit, nothing comes in time, and it goes on. Its channel must be as it was: still
     there, still in its groups. Else it never hears of its room again."""
@@ -95,7 +95,7 @@ async def timed_out_receive(site: Site) -> Outcome:
     return none_of(kept.count(False), count, "lost")
 
 
-@scenario("Nothing comes for seven seconds", rows=(1,), seen="redis-py #4091, channels_redis #424")
+@scenario("Nothing comes for seven seconds", seen="redis-py #4091, channels_redis #424")
 async def idle(site: Site) -> Outcome:
     """Ten sockets are open in a quiet night, with the settings of the layer's quick start and today's redis-py. Nobody
     writes for seven seconds. No receive may end because nothing came: a consumer whose receive raises is
@@ -118,7 +118,7 @@ async def idle(site: Site) -> Outcome:
         await cancelled(waiting)
 
 
-@scenario("The first message of a fresh layer", rows=(14,))
+@scenario("The first message of a fresh layer")
 async def first_message(site: Site) -> Outcome:
     """A process has just started; somebody joins a room and is written to. How long does it take until the message is
     there? A layer that looks for work every tenth of a second is slow exactly at the first one. Fails above 60 ms in

@@ -40,7 +40,7 @@ ILLEGAL: dict[str, Any] = {
 }
 
 
-@scenario("Names", rows=(29,), needs=("direct", "names"), seen="channels #1845, #1229")
+@scenario("Names", needs=("direct", "names"), seen="channels #1845, #1229")
 async def names(site: Site) -> Outcome:
     """A room is named after what a user typed. The specification allows ASCII letters, digits, hyphens, underscores and
     periods, and 100 characters at least. What it does not allow must be refused with a TypeError where it is used, not
@@ -64,7 +64,7 @@ async def names(site: Site) -> Outcome:
     return _first_of(wrong, len(BAD_NAMES) + len(GOOD_NAMES))
 
 
-@scenario("Values", rows=(19,), needs=("types",), seen="channels_redis #254, #287, channels #1594")
+@scenario("Values", needs=("types",), seen="channels_redis #254, #287, channels #1594")
 async def values(site: Site) -> Outcome:
     """A message may hold what the specification lists, and must bring it over unchanged. Anything else must be refused
     at the sender, with a TypeError: in memory as well, or tests pass and production fails; and never at the receiver,
@@ -96,7 +96,7 @@ def _first_of(wrong: list[str], total: int) -> Outcome:
     return fails(f"{len(wrong)} of {total} wrong, such as: {wrong[0]}") if wrong else none_of(0, total, "wrong")
 
 
-@scenario("A message of 8 MiB", rows=(33,), needs=("limit",), seen="python-socketio #1581, channels #410")
+@scenario("A message of 8 MiB", needs=("limit",), seen="python-socketio #1581, channels #410")
 async def too_large(site: Site) -> Outcome:
     """Somebody pastes a film into a chat. The specification promises room for one megabyte, and MessageTooLarge beyond
     the limit of a layer. A megabyte must arrive, eight must be refused at the sender: later they block the server for
@@ -113,7 +113,7 @@ async def too_large(site: Site) -> Outcome:
     return fails("8 MiB are accepted")
 
 
-@scenario("An option that does not exist", rows=(27,))
+@scenario("An option that does not exist")
 async def unknown_option(site: Site) -> Outcome:
     """The settings say ``capacty``. Somebody has to be told when the layer is made, and by that name; else the capacity
     is the default one for years."""
