@@ -106,8 +106,9 @@ class NormalChannels:
 
     def _bury_silent(self) -> None:
         # Otherwise everybody who sends would try again to ring for the dead.
-        while self._silent:
-            self._client.site.bury(self._silent.pop())
+        silent, self._silent = self._silent, set()
+        for slot in silent:
+            self._client.site.bury(slot)
 
     # Receiving
 

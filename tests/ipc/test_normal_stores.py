@@ -150,10 +150,10 @@ async def test_a_group_member_keeps_its_number(prefix: str, no_number: pytest.Mo
 
 
 async def test_what_a_send_finds_expired_is_counted_and_logged(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=2, expiry=0.05) as layer:
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=2, expiry=0.5) as layer:
         for n in range(2):
             await layer.send("work", {"n": n})
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.6)
         with caplog.at_level(logging.WARNING, "channel_layers"):
             await layer.send("work", {"n": 2})
         assert "'work' (expired)" in caplog.text
@@ -163,11 +163,11 @@ async def test_what_a_send_finds_expired_is_counted_and_logged(prefix: str, capl
 
 
 async def test_what_a_group_send_finds_expired_is_counted(prefix: str) -> None:
-    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=2, expiry=0.05) as layer:
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=2, expiry=0.5) as layer:
         await layer.group_add("room", "work")
         for n in range(2):
             await layer.group_send("room", {"n": n})
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.6)
         await layer.group_send("room", {"n": 2})
         assert layer.statistics().dropped == {"expired": 2}
         assert await layer.receive("work") == {"n": 2}
@@ -175,9 +175,9 @@ async def test_what_a_group_send_finds_expired_is_counted(prefix: str) -> None:
 
 
 async def test_what_expired_is_counted_when_the_channel_is_reused(prefix: str, no_number: pytest.MonkeyPatch) -> None:
-    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, expiry=0.05) as layer:
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, expiry=0.5) as layer:
         await layer.send("old", {"n": 0})
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.6)
         no_number.setattr(*FULL)
         await send_and_receive(layer, "new")
         assert layer.statistics().dropped == {"expired": 1}
@@ -188,13 +188,13 @@ async def test_who_looks_for_a_channel_to_reuse_counts_again_after_a_death(
     prefix: str, no_number: pytest.MonkeyPatch
 ) -> None:
     """Somebody died after a message left the ring, and before that was counted; what is left expires, too."""
-    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, expiry=0.2) as layer:
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, expiry=1) as layer:
         await layer.send("old", {"n": 0})
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.6)
         await layer.send("old", {"n": 1})
         words = layer._client.normal._stores.find("old")[2].words
         words[_COUNT], words[_DIRTY] = 7, 1
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         no_number.setattr(*FULL)
         with pytest.raises(LayerUnavailable):
             await layer.send("new", {"n": 0})
