@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ChannelFull, LayerClosed, LayerUnavailable, MessageTooLarge
 from ..waiters import Waiters
-from . import segment, store
+from . import store
 from .counters import hash_of
+from .directory import FREE
 from .locks import BUSY
-from .mailbox import FULL, TOO_LARGE
+from .mailbox import FULL, NO_ROOM, TOO_LARGE
 from .store import Store
+from .stores import MOVED, Stores
 from .wakeup import Rope
 
 if TYPE_CHECKING:
     from .client import Client
 
-_MOVED = "moved"
+#: Stands for the name of a channel of which only the hash is known.
+_NAMELESS = "a normal channel"
 
 
 class NormalChannels:
@@ -28,95 +33,36 @@ class NormalChannels:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._stores: dict[str, tuple[int, int, Store]] = {}
         self._waiters: dict[str, Waiters] = {}
+        self._stores = Stores(client, self._waiters, self._note_expired)
+        self._slot: int | None = None  # in which this client has waited, also while it is being closed
+        # What could not be done where it was found, and is done by the next operation. Waits whose coroutine was thrown
+        # away while the inbox was locked, and whether they were woken; channels whose lock was busy when the last wait
+        # there ended; channels in which messages expired, and how many; slots whose bells were silent.
+        self._abandoned: deque[tuple[str, asyncio.Future[None], bool]] = deque()
+        self._marked: set[str] = set()
+        self._expired: deque[tuple[str, int]] = deque()
+        self._silent: set[int] = set()
         self._ropes: dict[int, Rope] = {}
         self._ropes_version = -1
         self._members: list[tuple[int, int, Store]] = []
         self._members_version = -1
         self._times_closed = 0
 
-    # Stores
-
-    def _find(self, channel: str) -> tuple[int, int, Store]:
-        known = self._stores.get(channel)
-        if known is not None and known[2].is_of(known[0]):
-            return known
-        key = hash_of(channel)
-        number, found = self._client.site.with_directory(self._open, key)
-        if len(self._stores) > store.GROUPS:
-            self._stores.clear()
-        self._stores[channel] = (key, number, found)
-        return key, number, found
-
-    def _open(self, key: int) -> tuple[int, Store]:
-        """Under the lock of the directory."""
-        site = self._client.site
-        directory = site.directory
-        number = directory.find_normal(key)
-        if number is None:
-            number = directory.free_normal()
-            if number is None:
-                return self._reuse(key)
-            ring, size = store.room(self._client.memory)
-            made = segment.create(site.normal_name(number), size, self._client.permissions)
-            found = Store.make(made, key, ring)
-            directory.write_normal(number, key)
-            directory.changed()
-            return number, found
-        return number, self._attach(number)
-
-    def _attach(self, number: int) -> Store:
-        found = segment.attach(self._client.site.normal_name(number), store.KIND)
-        if found is None:
-            raise LayerUnavailable("a normal channel has lost its shared memory: something else removed it")
-        return Store(found)
-
-    def _reuse(self, key: int) -> tuple[int, Store]:
-        """All numbers are in use; take over that of a channel that holds nothing. Under the lock of the directory."""
-        site = self._client.site
-        for number, _ in site.directory.normals():
-            byte = site.normal_byte(number)
-            if site.locks.seize(byte):
-                try:
-                    found = self._attach(number)
-                    if found.is_unused:
-                        found.change_hands(key)
-                        site.directory.write_normal(number, key)
-                        site.directory.changed()
-                        return number, found
-                finally:
-                    site.locks.give_up(byte)
-        raise LayerUnavailable("there are too many normal channels that hold messages or memberships")
-
-    def _run(self, channel: str, work: Callable[[Store], Any]) -> Any:
-        """Do something with a channel under its lock; BUSY if another process holds it."""
-        while True:
-            key, number, found = self._find(channel)
-            result = self._client.site.locks.run(self._client.site.normal_byte(number), _checked, found, key, work)
-            if result is not _MOVED:
-                return result
-            self._stores.pop(channel, None)
-
-    async def _run_soon(self, channel: str, work: Callable[[Store], Any]) -> Any:
-        while True:
-            key, number, found = self._find(channel)
-            byte = self._client.site.normal_byte(number)
-            result = await self._client.site.locks.run_soon(byte, _checked, found, key, work)
-            if result is not _MOVED:
-                return result
-            self._stores.pop(channel, None)
-
     # Sending
 
     def send(self, channel: str, payload: bytes, capacity: int) -> Coroutine[Any, Any, None] | None:
         """Append a message, or raise what ``send`` raises."""
         deadline = time.monotonic() + self._client.expiry
+        if self._silent:
+            self._bury_silent()
 
         def push(found: Store) -> str | None:
-            return found.push(capacity, payload, deadline, self._ring)
+            return self._push(found, capacity, payload, deadline, channel)
 
-        outcome = self._run(channel, push)
+        outcome = self._stores.run(channel, push)
+        if self._expired or self._client.inbox.drops.unwritten:
+            self._settle()
         if outcome is None:
             return None
         if outcome is BUSY:
@@ -124,7 +70,8 @@ class NormalChannels:
         raise self._error(outcome, channel, capacity, payload)
 
     async def _send_later(self, channel: str, payload: bytes, capacity: int, push: Callable[[Store], Any]) -> None:
-        outcome = await self._run_soon(channel, push)
+        outcome = await self._stores.run_soon(channel, push)
+        self._settle()
         if outcome is not None:
             raise self._error(outcome, channel, capacity, payload)
 
@@ -133,20 +80,40 @@ class NormalChannels:
             return MessageTooLarge(len(payload), store.room(self._client.memory)[0])
         return ChannelFull(channel, capacity if outcome is FULL else None)
 
-    def _ring(self, slot: int) -> None:
-        version = self._client.site.directory.version
+    def _push(self, found: Store, capacity: int, payload: bytes, deadline: float, channel: str) -> str | None:
+        """Under the lock of the channel."""
+        outcome = found.push(capacity, payload, deadline, self._ring)
+        if outcome is FULL or outcome is NO_ROOM:
+            expired = found.expire()
+            if expired:
+                self._note_expired(expired, channel)
+                outcome = found.push(capacity, payload, deadline, self._ring)
+        return outcome
+
+    def _ring(self, slot: int) -> bool:
+        """Ring for who waits in a slot; False if somebody may wait there still."""
+        directory = self._client.site.directory
+        version = directory.version
         if version != self._ropes_version:
             self._ropes, self._ropes_version = {}, version
         rope = self._ropes.get(slot)
         if rope is None:
             rope = self._ropes[slot] = Rope(self._client.site.bell_path(slot))
-        rope.pull()
+        if rope.pull() or directory.state(slot) == FREE:
+            return True
+        self._silent.add(slot)
+        return False
+
+    def _bury_silent(self) -> None:
+        # Otherwise everybody who sends would try again to ring for the dead.
+        while self._silent:
+            self._client.site.bury(self._silent.pop())
 
     # Receiving
 
     def claim(self, channel: str) -> bytes | None:
         """Take the oldest message; None if there is none, or the channel is locked now."""
-        result = self._run(channel, lambda found: found.take(None))
+        result = self._stores.run(channel, lambda found: found.take(None))
         return None if result is BUSY else self._counted(channel, *result)
 
     async def receive(self, channel: str) -> bytes:
@@ -161,11 +128,13 @@ class NormalChannels:
             with inbox.lock:
                 if self._times_closed != times_closed:
                     raise LayerClosed(f"the layer was closed while receive({channel!r}) waited")
+                self._tidy()
+                self._slot = self._client.slot
                 waiters = self._waiters.setdefault(channel, Waiters())
                 future = waiters.add(at_front=woken)
             try:
                 # First the future, then the look: who pushes after the look rings, and finds the future.
-                result = await self._run_soon(channel, lambda found: found.take(self._client.slot))
+                result = await self._stores.run_soon(channel, lambda found: found.take(self._client.slot))
                 if result is not BUSY:
                     payload = self._counted(channel, *result)
                     if payload is not None:
@@ -175,8 +144,18 @@ class NormalChannels:
                         return payload
                     await future
                 woken = True
+            except GeneratorExit:
+                # The garbage collector may run anywhere: also where this very thread holds the lock.
+                if inbox.lock.acquire(blocking=False):
+                    try:
+                        self._leave(channel, future, woken)
+                    finally:
+                        inbox.lock.release()
+                else:
+                    self._abandoned.append((channel, future, woken))
+                raise
             except BaseException:
-                self._go(channel, future)
+                self._go(channel, future, wakes_next=woken)
                 raise
             if result is BUSY:
                 self._go(channel, future)
@@ -184,24 +163,77 @@ class NormalChannels:
     def _counted(self, channel: str, payload: bytes | None, expired: int) -> bytes | None:
         inbox = self._client.inbox
         with inbox.lock:
+            self._tidy()
             if payload is not None:
                 inbox.arrived += 1
                 inbox.delivered += 1
-            for _ in range(expired):
-                inbox.arrived += 1
-                inbox._drop("expired", channel)
+            self._count_expired(channel, expired)
+        if inbox.drops.unwritten:
+            inbox.drops.write()
         return payload
 
     def _go(self, channel: str, future: asyncio.Future[None], wakes_next: bool = False) -> None:
         with self._client.inbox.lock:
-            waiters = self._waiters.get(channel)
-            if waiters is None:
-                return
-            was_waiting = waiters.remove(future)  # if not, it was woken for a message that it does not take
-            if (wakes_next or not was_waiting) and waiters.any():
-                waiters.wake()
-            if not waiters.any():
-                self._waiters.pop(channel, None)
+            self._leave(channel, future, wakes_next)
+
+    def _leave(self, channel: str, future: asyncio.Future[None], wakes_next: bool) -> None:
+        """End a wait. Under the lock of the inbox."""
+        waiters = self._waiters.get(channel)
+        if waiters is None:
+            return
+        was_waiting = waiters.remove(future)  # if not, it was woken for a message that it does not take
+        if (wakes_next or not was_waiting) and waiters.any():
+            waiters.wake()
+        if not waiters.any():
+            self._waiters.pop(channel, None)
+            self._unmark(channel)
+
+    def _unmark(self, channel: str) -> None:
+        """Nobody of this client waits at a channel any more. Under the lock of the inbox, so that nobody begins to."""
+        slot, known = self._slot, self._stores.known(channel)
+        if slot is None or known is None or not known[2].is_waiting(slot):
+            return
+        with suppress(LayerUnavailable):  # closed meanwhile: then its slot is free, and the mark means nothing
+            if self._stores.run_known(known, lambda found: found.end_wait(slot)) is BUSY:
+                self._marked.add(channel)
+
+    # What was left to do
+
+    def _tidy(self) -> None:
+        """Under the lock of the inbox."""
+        while self._abandoned:
+            self._leave(*self._abandoned.popleft())
+        while self._expired:
+            self._count_expired(*self._expired.popleft())
+        if self._marked:
+            marked, self._marked = self._marked, set()
+            for channel in marked:
+                if channel not in self._waiters:
+                    self._unmark(channel)
+
+    def _settle(self) -> None:
+        inbox = self._client.inbox
+        with inbox.lock:
+            self._tidy()
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+
+    def _count_expired(self, channel: str, count: int) -> None:
+        inbox = self._client.inbox
+        for _ in range(count):
+            inbox.arrived += 1
+            inbox._drop("expired", channel)
+
+    def _note_expired(self, count: int, channel: str = _NAMELESS) -> None:
+        """Count messages that this client has dropped. Under the lock of a channel, where nobody waits for another."""
+        self._expired.append((channel, count))
+        inbox = self._client.inbox
+        if inbox.lock.acquire(blocking=False):
+            try:
+                while self._expired:
+                    self._count_expired(*self._expired.popleft())
+            finally:
+                inbox.lock.release()
 
     def wake(self) -> bool:
         """Wake those for whom there is something; False if a channel was locked. Under the lock of the inbox.
@@ -210,17 +242,17 @@ class NormalChannels:
         not be there yet, and after a death it never will.
         """
         is_done = True
-        site, slot = self._client.site, self._client.slot
+        slot = self._client.slot
+        self._tidy()
         for channel, waiters in tuple(self._waiters.items()):
-            known = self._stores.get(channel)
-            count: Any = _MOVED
+            known = self._stores.known(channel)
+            count: Any = MOVED
             if known is not None and slot is not None:
-                key, number, found = known
-                count = site.locks.run(site.normal_byte(number), _checked, found, key, lambda store: store.look(slot))
+                count = self._stores.run_known(known, lambda store: store.look(slot))
             if count is BUSY:
                 is_done = False
                 continue
-            for _ in range(1 if count is _MOVED else count):
+            for _ in range(1 if count is MOVED else count):
                 if not waiters.any():
                     break
                 waiters.wake()
@@ -233,16 +265,16 @@ class NormalChannels:
         expiry = self._client.group_expiry
         deadline = math.inf if expiry is None else time.monotonic() + expiry
         key = hash_of(group)
-        directory = self._client.site.directory
-        number = self._find(channel)[1]
-        if not directory.is_member(number):
-            self._client.site.with_directory(self._mark_member, number)
-        outcome = await self._run_soon(channel, lambda found: found.join(key, deadline, capacity))
+        outcome = await self._stores.run_soon(channel, lambda found: found.join(key, deadline, capacity))
         if outcome is not True:
             problem = "is locked by a process that was stopped"
             if outcome is not BUSY:
                 problem = f"is a member of {store.GROUPS} groups already"
             raise LayerUnavailable(f"group_add: the channel {channel!r} {problem}")
+        # Last: as a member it keeps its number.
+        number = self._stores.find(channel)[1]
+        if not self._client.site.directory.is_member(number):
+            self._client.site.with_directory(self._mark_member, number)
 
     def _mark_member(self, number: int) -> None:
         self._client.site.directory.set_member(number)
@@ -251,16 +283,22 @@ class NormalChannels:
     async def part(self, group: str, channel: str) -> None:
         """End a membership."""
         key = hash_of(group)
-        if await self._run_soon(channel, lambda found: found.part(key)) is BUSY:
+        if not self._stores.exists(channel):
+            return
+        if await self._stores.run_soon(channel, lambda found: found.part(key)) is BUSY:
             raise LayerUnavailable(f"group_discard: the channel {channel!r} is locked by a process that was stopped")
 
     def members(self) -> list[tuple[int, int, Store]]:
         """Number, key and store of all channels that may be a member of any group."""
+        if self._silent:
+            self._bury_silent()
+        if self._expired or self._client.inbox.drops.unwritten:
+            self._settle()
         directory = self._client.site.directory
         version = directory.version
         if version != self._members_version:
             numbers = [(number, key) for number, key in directory.normals() if directory.is_member(number)]
-            self._members = [(number, key, self._attach(number)) for number, key in numbers]
+            self._members = [(number, key, self._stores.attach(number)) for number, key in numbers]
             self._members_version = version
         return self._members
 
@@ -269,31 +307,33 @@ class NormalChannels:
         if not found.is_of(key) or not found.is_member(group):
             return None
         deadline = time.monotonic() + self._client.expiry
-        return found.push(found.capacity, payload, deadline, self._ring)
+        return self._push(found, found.capacity, payload, deadline, _NAMELESS)
 
     # The whole
 
     def all(self) -> list[tuple[int, Store]]:
         """Number and store of every normal channel."""
-        return [(number, self._attach(number)) for number, _ in self._client.site.directory.normals()]
+        return [(number, self._stores.attach(number)) for number, _ in self._client.site.directory.normals()]
 
     async def discard(self, channel: str) -> None:
         """Drop what a channel holds, and its memberships."""
-        count = await self._run_soon(channel, lambda found: found.clear())
-        if count is BUSY:
+        if not self._stores.exists(channel):
+            return
+        if await self._stores.run_soon(channel, lambda found: found.clear()) is BUSY:
             raise LayerUnavailable(f"the channel {channel!r} is locked by a process that was stopped")
 
     def close(self) -> None:
         """End all waits. Under the lock of the inbox."""
         self._times_closed += 1
-        for waiters in self._waiters.values():
+        self._tidy()
+        for channel, waiters in self._waiters.items():
             waiters.wake_all()
+            self._unmark(channel)
         self._waiters.clear()
-        self._stores.clear()
+        self._stores.forget()
+        self._marked.clear()
+        self._silent.clear()
+        self._slot = None
         self._ropes.clear()
         self._members.clear()
         self._members_version = self._ropes_version = -1
-
-
-def _checked(found: Store, key: int, work: Callable[[Store], Any]) -> Any:
-    return work(found) if found.is_of(key) else _MOVED

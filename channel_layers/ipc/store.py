@@ -4,14 +4,14 @@ A message stays until a receiver that runs takes it, under the lock; so there is
 is cancelled or dies. Who waits leaves the number of its slot here; who pushes rings for all of them, and each looks for
 itself. Group memberships of the channel are here as well, since they belong to no process.
 
-Whoever calls a method holds the lock of the channel, but for :attr:`has_news`.
+Whoever calls a method holds the lock of the channel, but for :attr:`has_news` and :meth:`is_waiting`.
 """
 
 from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .directory import SLOTS
 from .mailbox import FULL, NO_ROOM, TOO_LARGE
@@ -62,19 +62,18 @@ class Store:
         """Whether it is still the channel of this key."""
         return bool(self.words[_KEY] == key)
 
-    @property
-    def is_unused(self) -> bool:
-        """Whether it holds nothing, and nobody waits."""
+    def is_unused(self, slots: Collection[int]) -> bool:
+        """Whether it holds nothing, and nobody waits in one of these slots: all that are not free."""
         now = time.monotonic()
-        self._expire(now)
         used = self.words[_USED]
         is_member = any(key and self._deadlines[at] > now for at, key in enumerate(self._groups[:used].tolist()))
-        return not self.has_news and not is_member and not any(self.words[_WAITING : _WAITING + SLOTS // 64])
+        return not self.has_news and not is_member and not any(slot in slots for slot in self.waiting())
 
     def change_hands(self, key: int) -> None:
         """Become another channel; it must be unused."""
         self.words[_KEY] = 0
         self.clear()
+        self.words[_WAITING : _WAITING + SLOTS // 64] = _NOBODY  # those whose clients are gone
         self.words[_KEY] = key
 
     # Messages
@@ -95,22 +94,31 @@ class Store:
     def _wait(self, slot: int) -> None:
         self.words[_WAITING + slot // 64] |= 1 << slot % 64
 
-    def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int], None]) -> str | None:
-        """Append a message and wake who waits; None, or why not."""
+    def end_wait(self, slot: int) -> None:
+        """Wait in a slot no more."""
+        self.words[_WAITING + slot // 64] &= ~(1 << slot % 64)
+
+    def is_waiting(self, slot: int) -> bool:
+        """Whether somebody waits in a slot. Without the lock."""
+        return bool(self.words[_WAITING + slot // 64] >> slot % 64 & 1)
+
+    def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int], bool]) -> str | None:
+        """Append a message and wake who waits; None, or why not. What has expired counts until :meth:`expire`.
+
+        :param ring_for: rings for a slot; False if it could not, so that the next one who pushes must try again.
+        """
         self._mend()
         words, ring = self.words, self.ring
         length = _RECORD.size + len(payload)
         if length > ring.size:
             return TOO_LARGE
-        if words[_COUNT] >= capacity or length > ring.free:
-            self._expire(time.monotonic())
-            if words[_COUNT] >= capacity:
-                return FULL
-            if length > ring.free:
-                return NO_ROOM
-        for slot in self._waiting():
-            ring_for(slot)
-        words[_WAITING : _WAITING + SLOTS // 64] = _NOBODY
+        if words[_COUNT] >= capacity:
+            return FULL
+        if length > ring.free:
+            return NO_ROOM
+        for slot in self.waiting():
+            if ring_for(slot):
+                self.end_wait(slot)
         words[_DIRTY] = 1
         ring.push(_RECORD.pack(length, deadline) + payload)
         words[_COUNT] += 1
@@ -122,10 +130,7 @@ class Store:
 
         :param waiting: the slot to be rung when a message comes; None for nobody.
         """
-        self._mend()
-        before = self.words[_COUNT]
-        self._expire(time.monotonic())
-        expired = before - self.words[_COUNT]
+        expired = self.expire()
         if not self.has_news:
             if waiting is not None:
                 self._wait(waiting)
@@ -148,16 +153,22 @@ class Store:
         self.words[_DIRTY] = 0
         return count
 
-    def _waiting(self) -> list[int]:
+    def waiting(self) -> list[int]:
+        """The slots in which somebody waits."""
         words = self.words[_WAITING : _WAITING + SLOTS // 64].tolist()
         return [64 * at + bit for at, word in enumerate(words) if word for bit in range(64) if word >> bit & 1]
 
-    def _expire(self, now: float) -> None:
+    def expire(self) -> int:
+        """Drop what has expired; how many messages."""
+        self._mend()
+        now, count = time.monotonic(), 0
         while self.has_news:
             length, deadline = _RECORD.unpack(self.ring.read(self.words[TAIL], _RECORD.size))
             if deadline > now:
-                return
+                break
             self._pass(length)
+            count += 1
+        return count
 
     def _pass(self, length: int) -> None:
         words = self.words
