@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,9 @@ from ..inbox import ChannelQueue
 from ..remote import RemoteInbox
 from .counters import NOWHERE, Counters
 from .mailbox import FLUSHES, NOTICED, Reader
+
+#: Seconds between two looks at all channels, at the least, and as a part of the expiry.
+_PAUSE, _PAUSES = 0.05, 20
 
 
 class Uncounted(bytes):
@@ -32,6 +36,9 @@ class MailboxInbox(RemoteInbox):
         #: Channels that are full, partly with group messages; True once senders know.
         self.full: dict[ChannelQueue, bool] = {}
         self.has_unmarked = False
+        # Of the latest look at all channels: when the oldest message expires, and until when there is to be no other.
+        self._oldest = math.inf
+        self._looked_until = 0.0
         self.on_leave = self._has_left
 
     def use(self, reader: Reader | None) -> None:
@@ -182,12 +189,37 @@ class MailboxInbox(RemoteInbox):
             for queue, entry in self._entries.items()
         }
 
-    def next_to_expire(self) -> float | None:
-        """When the oldest message of a full channel expires (monotonic): only then may senders send again."""
-        return min((queue.items[0][0] for queue in self.full if queue.items), default=None)
+    def next_to_expire(self) -> float:
+        """When to drop what has expired (monotonic), so that senders may send again.
 
-    def expire_full(self) -> None:
-        """Drop what has expired in full channels."""
+        That is in time for the channels that are full. A sender may find another one full, if the capacity that it
+        knows is smaller; so all are looked at, but not often.
+        """
+        due = max(self._due_in_all(), self._looked_until)
+        if self.full:
+            due = min(due, min((queue.items[0][0] for queue in self.full if queue.items), default=math.inf))
+        return due
+
+    def _due_in_all(self) -> float:
+        # What came since the latest look stands in _due, or in a queue that already held what expires earlier.
+        return min(self._oldest, self._next_due)
+
+    def drop_expired(self) -> None:
+        """Drop what has expired: in full channels, or, if it is time for that, in all."""
         now = time.monotonic()
-        for queue in tuple(self.full):
-            self._expire(queue, now)
+        if now < max(self._due_in_all(), self._looked_until):
+            for queue in tuple(self.full):
+                self._expire(queue, now)
+            return
+        oldest = math.inf
+        for queue in tuple(self._due):
+            items = queue.items
+            if items and items[0][0] <= now:
+                self._expire(queue, now)
+            if items:
+                oldest = min(oldest, items[0][0])
+            else:
+                self._unschedule(queue)
+        self._oldest = oldest
+        self._next_due = next(iter(self._due.values()), math.inf)
+        self._looked_until = now + max(_PAUSE, self.expiry / _PAUSES)
