@@ -31,7 +31,7 @@ class MailboxInbox(RemoteInbox):
         self._forget_memberships = forget
         self._reader: Reader | None = None
         self._counters: Counters | None = None
-        # Of channels that have counted messages here, or are marked full.
+        # Of channels that have counted messages here, or are marked full: as long as nobody else is given the entry.
         self._entries: dict[ChannelQueue, int] = {}
         #: Channels that are full, partly with group messages; True once senders know.
         self.full: dict[ChannelQueue, bool] = {}
@@ -77,8 +77,9 @@ class MailboxInbox(RemoteInbox):
         for queue, is_marked in self.full.items():
             if not is_marked:
                 entry = self._entries.get(queue, NOWHERE)
-                if entry == NOWHERE:
-                    entry = counters.entry(key_of(queue.name), counters.left)
+                key = key_of(queue.name)
+                if entry == NOWHERE or counters.hashes[entry] != key:
+                    entry = counters.entry(key, counters.left)
                 if entry != NOWHERE:
                     self._entries[queue] = entry
                     counters.full[entry] = 1
@@ -93,11 +94,21 @@ class MailboxInbox(RemoteInbox):
         entry = self._entries.get(queue, NOWHERE) if queue.items else self._entries.pop(queue, NOWHERE)
         if entry != NOWHERE and type(payload) is bytes:
             left = counters.left
-            left[entry] = (left[entry] + 1) & 0xFFFF_FFFF
+            count = (left[entry] + 1) & 0xFFFF_FFFF
+            if queue.items and count == counters.sent[entry]:  # before the next step, which may give it to others
+                self._let_go(queue)
+            left[entry] = count
         if self.full and queue in self.full and len(queue.items) < queue.capacity:
             del self.full[queue]
             if entry != NOWHERE:
+                if counters.left[entry] == counters.sent[entry]:
+                    self._let_go(queue)
                 counters.full[entry] = 0
+
+    def _let_go(self, queue: ChannelQueue) -> None:
+        """What is left are copies of group messages: the entry may be given to another channel, unless it is marked."""
+        if not self.full.get(queue):
+            self._entries.pop(queue, None)
 
     def claim_at_once(self, channel: str) -> Any:
         """Take the oldest message of a channel of this process, or return None. Without the lock."""
@@ -183,11 +194,15 @@ class MailboxInbox(RemoteInbox):
     # What the reader looks after
 
     def counted(self) -> dict[int, int]:
-        """Entry -> counted messages that are here."""
-        return {
-            entry: sum(type(payload) is bytes for _, _, payload in queue.items)
-            for queue, entry in self._entries.items()
-        }
+        """Entry -> counted messages that are here. Whoever has none lets its entry go."""
+        counted: dict[int, int] = {}
+        for queue, entry in tuple(self._entries.items()):
+            count = sum(type(payload) is bytes for _, _, payload in queue.items)
+            if count:
+                counted[entry] = counted.get(entry, 0) + count
+            else:
+                self._let_go(queue)
+        return counted
 
     def next_to_expire(self) -> float:
         """When to drop what has expired (monotonic), so that senders may send again.
