@@ -279,13 +279,13 @@ class Client:
 
     def add_member(self, group: str, channel: str) -> bool:
         """Make a channel of this client a member from now on; False if the mailbox is locked."""
-        self.furnish()
+        reader = self.furnish()
         with self.inbox.lock:
             # Under the lock of the mailbox the group is counted, so that whoever pushes after that does push; and what
             # was sent until then is delivered to those who were members until then.
             is_done = self._drain(lambda reader: self.memberships.count(reader, group))
             if is_done:
-                self.memberships.add(group, channel)
+                self.memberships.add(reader, group, channel)
         self._report()
         return is_done
 
