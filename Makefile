@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-checkout test-optimized test-wheel lint types docs bench soak tables system clean
+.PHONY: help demo test test-checkout test-optimized test-wheel lint types docs bench compare soak tables system clean
 
 help:
 	@echo "make demo    a chat in the browser, http://127.0.0.1:$(PORT)/ (PORT=8001 for another port)"
 	@echo "make test    all tests; about ten minutes"
-	@echo "make lint types docs bench soak tables clean    see README.rst"
+	@echo "make lint types docs bench compare soak tables clean    see README.rst"
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/chat/manage.py serve --port $(PORT)
@@ -52,6 +52,9 @@ docs: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
+compare: system $(VENV)/.dev
+	$(BIN)/python -m compare $(ARGS)
+
 soak: $(VENV)/.dev
 	$(BIN)/python -m soak --seconds $(SECONDS) $(ARGS)
 
@@ -76,7 +79,7 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
-	$(BIN)/python $(PIP) --editable ".[test,docs,bench,demo,redis,ipc,encryption]" --group dev
+	$(BIN)/python $(PIP) --editable ".[test,docs,bench,compare,demo,redis,ipc,encryption]" --group dev
 	touch $@
 
 clean:

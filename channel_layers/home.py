@@ -39,8 +39,8 @@ class Home:
         if self._has_living():
             return
         with self._lock:
-            if self.loop is not None and self.loop.is_closed():
-                self._leave()  # at once: others may wait for what comes over its connections
+            if not self._has_living():
+                self._leave()  # at once, also if it only stands still: others may wait for what comes to it
             if calls >= _CALLS and not self._has_living():
                 self._leave()
                 self._move_in(loop)

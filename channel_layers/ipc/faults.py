@@ -19,6 +19,8 @@ LABELS = (
     "push.written",
     "push.published",
     "lock.done",
+    "flush.marked",
+    "flush.raised",
     "take.published",
     "take.asleep",
     "take.copied",
@@ -26,6 +28,6 @@ LABELS = (
     "reclaim.unlinked",
     "reclaim.freed",
     "join.named",
-    "join.created",
     "join.entered",
+    "join.created",
 )

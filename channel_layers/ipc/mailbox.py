@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import platform
 import struct
+import sys
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple
@@ -41,7 +42,8 @@ _pack = _RECORD.pack
 _MASK = 0xFFFF_FFFF
 
 #: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that.
-IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+#: In 32 bits, a word is no single store.
+IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 1 << 32
 
 #: Why a record was not pushed.
 FULL: Final = "full"
@@ -160,8 +162,8 @@ class Mailbox:
         return None
 
     def _wake_up(self) -> None:
-        self._rope.pull()
-        self.words[SLEEPING] = 0
+        if self._rope.pull():  # otherwise who pushes next tries again
+            self.words[SLEEPING] = 0
 
     def bucket(self, key: int) -> int:
         """Which counter of the summary a group belongs to, by the hash of its name."""
@@ -177,12 +179,20 @@ class Mailbox:
 
     def flush(self) -> None:
         """Let all that was pushed until now be forgotten."""
-        words, counters = self.words, self.counters
+        words, counters, hook = self.words, self.counters, faults.hook
+        if words[DIRTY]:
+            words[REBUILD] = 1
+        words[DIRTY] = 1  # who dies before the end leaves counts of what nobody will read
         counters.flushed[:] = counters.sent
         words[FLUSH_AT] = words[HEAD]
+        if hook is not None:
+            hook("flush.marked")
         words[FLUSHES] += 1
+        if hook is not None:
+            hook("flush.raised")
         # Last: who dies before this leaves groups that have no members, and not members whom no message reaches.
         self.summary[:] = memoryview(bytes(4 * self.buckets)).cast("I")
+        words[DIRTY] = 0
         self._wake_up()
 
 
@@ -333,8 +343,3 @@ def parse(data: bytes) -> tuple[int, list[Record]]:
         records.append((kind, data[at + size : middle], data[middle:stop], sent_at, entry))
         at = stop
     return at, records
-
-
-def longest_payload(memory: int) -> int:
-    """Bytes of an encoded message that any mailbox of this size can carry, whatever its channel is called."""
-    return memory - _RECORD.size - 100

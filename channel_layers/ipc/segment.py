@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -31,7 +32,7 @@ class Segment:
     def __init__(self, name: str, descriptor: int, size: int) -> None:
         self.name = name
         self.size = size
-        self.memory = mmap.mmap(descriptor, size)
+        self.memory = _map(descriptor, size)
         self.words = memoryview(self.memory).cast("Q")
 
     @property
@@ -47,13 +48,25 @@ class Segment:
         self.words[_MAGIC] = _MAGIC_NUMBER
 
 
+def _map(descriptor: int, size: int) -> mmap.mmap:
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(descriptor, size, trackfd=False)
+    return mmap.mmap(descriptor, size)  # it keeps a descriptor of its own
+
+
 def create(name: str, size: int, permissions: int) -> Segment:
     """Make a segment of zeros with room for all its bytes; what had that name before is gone.
 
-    :raises InvalidChannelLayerError: if the system has too little shared memory.
+    :raises InvalidChannelLayerError: if the system has too little shared memory, or another user has taken the name.
     """
+    posix_ipc = _posix_ipc()
     unlink(name)
-    shared = _posix_ipc().SharedMemory(name, _posix_ipc().O_CREX, mode=permissions, size=size)
+    try:
+        shared = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=permissions, size=size)
+    except (posix_ipc.ExistentialError, posix_ipc.PermissionsError):
+        raise _refused(name, "another user has taken that name") from None
+    except OSError as error:
+        raise LayerUnavailable(f"cannot make shared memory ({name}): {error}") from error
     try:
         with suppress(OSError):  # macOS knows no modes of shared memory beyond those at its creation
             os.fchmod(shared.fd, permissions)
@@ -78,6 +91,8 @@ def attach(name: str, kind: int) -> Segment | None:
         return None
     except posix_ipc.PermissionsError:
         raise _refused(name, "this user may not open it") from None
+    except OSError as error:
+        raise LayerUnavailable(f"cannot open shared memory ({name}): {error}") from error
     try:
         status = os.fstat(shared.fd)
         if status.st_uid != os.geteuid():
@@ -103,21 +118,17 @@ def attach(name: str, kind: int) -> Segment | None:
 
 
 def unlink(name: str) -> None:
-    """Remove the name; who has the segment mapped keeps it."""
-    with suppress(_posix_ipc().ExistentialError):
-        _posix_ipc().unlink_shared_memory(name)
+    """Remove the name; who has the segment mapped keeps it.
 
-
-def exists(name: str) -> bool:
-    """Whether the name is in use, whatever for."""
+    :raises InvalidChannelLayerError: if it is another user's.
+    """
     posix_ipc = _posix_ipc()
     try:
-        posix_ipc.SharedMemory(name).close_fd()
+        posix_ipc.unlink_shared_memory(name)
     except posix_ipc.ExistentialError:
-        return False
+        pass
     except posix_ipc.PermissionsError:
-        return True
-    return True
+        raise _refused(name, "it belongs to another user") from None
 
 
 def _make_room(descriptor: int, name: str, size: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,16 +27,16 @@ _MAILBOX = _LIFE + SLOTS
 _NORMAL = _MAILBOX + SLOTS
 
 # The file system of the shared memory itself, where there is one: whoever shares the one shares the other.
-_FOLDER = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()  # noqa: S108
+# Elsewhere one that is the same for all: TMPDIR is not, and two lock files would guard the same memory.
+_FOLDER = "/dev/shm" if os.path.isdir("/dev/shm") else "/tmp"  # noqa: S108
 
 
 class Site:
     """One prefix in this process. Everything here is open while any of its clients is in the directory."""
 
     def __init__(self, prefix: str) -> None:
-        digest = blake2b(f"{os.geteuid()}\0{prefix}".encode(), digest_size=6).hexdigest()
-        self.base = f"/cl-{digest}"
-        self._lock_path = f"{_FOLDER}{self.base}.lock"
+        self._prefix = prefix
+        self._take_name()
         self.slots: set[int] = set()
         self._turn = threading.RLock()  # of threads that join and leave
 
@@ -53,6 +52,11 @@ class Site:
             raise AttributeError(name)
 
     # Names
+
+    def _take_name(self) -> None:
+        digest = blake2b(f"{os.geteuid()}\0{self._prefix}".encode(), digest_size=6).hexdigest()
+        self.base = f"/cl-{digest}"
+        self._lock_path = f"{_FOLDER}{self.base}.lock"
 
     def mailbox_name(self, slot: int) -> str:
         return f"{self.base}-{slot}"
@@ -91,16 +95,19 @@ class Site:
         :raises LayerUnavailable: if another process holds the directory for too long.
         """
         with self._turn:
+            before = self.slots.copy()
             try:
                 while True:
                     if not self.slots:
+                        self._take_name()  # of who this process is now: it may have been started as another user
                         self._open_lock_file(permissions)
                     slot = self.with_directory(self._join, client, permissions)
                     if slot is not None:
-                        self.slots.add(slot)
                         return int(slot)
                     self._close()  # the last one removed the file between our opening and locking it
             except BaseException:
+                for slot in self.slots - before:  # it was let in, and then interrupted
+                    self.leave(slot)
                 if not self.slots:
                     self._close()
                 raise
@@ -112,15 +119,21 @@ class Site:
         :raises LayerUnavailable: if another process holds the directory for too long.
         """
 
-        def work() -> Any:
-            made = make()
-            if faults.hook is not None:
-                faults.hook("join.created")
+        # Without the lock: to reserve memory takes long, and nobody else may touch what belongs to a living slot.
+        made = make()
+        if faults.hook is not None:
+            faults.hook("join.created")
+
+        def announce() -> None:
             self.directory.write_client(slot, client, True)
             self.directory.changed()
-            return made
 
-        return self.with_directory(work)
+        try:
+            self.with_directory(announce)
+        except BaseException:
+            self._remove_mailbox(slot)
+            raise
+        return made
 
     def with_directory(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run under the lock of the directory.
@@ -154,9 +167,11 @@ class Site:
             self._open_directory(permissions)
         self.reclaim()
         directory = self.directory
-        used = set(directory.used_slots())
-        slot = next((slot for slot in range(SLOTS) if slot not in used), None)
-        if slot is None or not self.locks.seize(_LIFE + slot):
+        # One whose client has left, and still lives for a moment, is passed by. So are those of this process, whom its
+        # own locks do not keep out.
+        taken = {*directory.used_slots(), *self.slots}
+        slot = next((slot for slot in range(SLOTS) if slot not in taken and self.locks.seize(_LIFE + slot)), None)
+        if slot is None:
             raise LayerUnavailable(f"there are {SLOTS} clients already")
         try:
             directory.set_state(slot, JOINING)
@@ -167,7 +182,9 @@ class Site:
             directory.changed()
             if faults.hook is not None:
                 faults.hook("join.entered")
+            self.slots.add(slot)  # still under the lock: another thread must not bury it as a dead one's
         except BaseException:
+            self.slots.discard(slot)
             self._free(slot)
             if not self._living():
                 self._remove_everything()

@@ -46,8 +46,11 @@ class Rope:
         self._descriptor = -1
         self.is_loose = False
 
-    def pull(self) -> None:
-        """Wake the reader, if there is one; otherwise :attr:`is_loose` says so."""
+    def pull(self) -> bool:
+        """Wake the reader; whether that was done.
+
+        If not, :attr:`is_loose` says so, too: there may be no reader, or this process has no descriptor left for it.
+        """
         try:
             if self._descriptor < 0:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -56,6 +59,9 @@ class Rope:
             pass  # full: it is awake
         except OSError:
             self.is_loose = True
+            return False
+        self.is_loose = False
+        return True
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

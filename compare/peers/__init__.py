@@ -1,0 +1,1 @@
+"""Adapters to peers that have other verbs than a channel layer."""
