@@ -63,6 +63,12 @@ LAYERS = (
         features={"cross_process": False, "deadline": 2.0, **_ONLY_OURS},
     ),
     Layer(
+        title="channel_layers, shared memory",
+        path="channel_layers.ipc.IPCChannelLayer",
+        distribution="channel_layers",
+        features={},
+    ),
+    Layer(
         title="channel_layers, Redis queues",
         path="channel_layers.redis.RedisChannelLayer",
         distribution="channel_layers",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..background import background_is_running, background_loop
@@ -14,13 +16,12 @@ from ..ending import at_exit
 from ..exceptions import LayerUnavailable
 from ..home import Home
 from ..names import new_client_id
-from ..remote import GroupMessage
-from ..statistics import logger
 from . import segment
 from .counters import hash_of
+from .delivery import Delivery
 from .inbox import MailboxInbox
 from .locks import BUSY
-from .mailbox import ADD, DIRECT, GROUP, IN_ORDER, KIND, Mailbox, Reader, Record, Shape
+from .mailbox import IN_ORDER, KIND, Mailbox, Reader, Shape
 from .memberships import Memberships
 from .normal import NormalChannels
 from .ring import HEAD
@@ -31,8 +32,6 @@ from .watch import Watch
 
 #: Seconds after which a reader tries again to get the lock of its own mailbox: a sender was stopped while it held it.
 _RETRY = 0.002
-
-_NAMES_REMEMBERED = 20_000
 
 
 class Client:
@@ -56,6 +55,7 @@ class Client:
         self.home = Home(self._moved_in, self._moved_out)
         self.memberships = Memberships(group_expiry)
         self.inbox = MailboxInbox(expiry, capacity_of, self.memberships.clear)
+        self.delivery = Delivery(self.inbox, self.memberships)
         self.normal = NormalChannels(self)
         self.targets = Targets(self)
         self.slot: int | None = None
@@ -63,8 +63,9 @@ class Client:
         self._byte = 0
         self._watch: Watch | None = None
         self._turn_lock = threading.RLock()
-        self._names: dict[bytes, str] = {}
-        self._expiring_at = 0.0
+        # The timer that drops what has expired: in which loop it is, and when it is due.
+        self._expiring_in: asyncio.AbstractEventLoop | None = None
+        self._expiring_at = math.inf
         clients.add(self)
 
     # Joining and leaving
@@ -125,6 +126,7 @@ class Client:
         with self._turn_lock:
             slot, self.slot = self.slot, None
             watch, self._watch = self._watch, None
+            self._expiring_in = None
             with self.inbox.lock:
                 self.normal.close()
                 self.inbox.close()
@@ -172,14 +174,19 @@ class Client:
                     return inbox.pass_by(*direct)
             self._drain()
             payload = inbox.take_first(channel)
-        if inbox.drops.unwritten:
-            inbox.drops.write()
+        if inbox.drops.unwritten or self.delivery.failures:
+            self._report()
         return payload
+
+    def _report(self) -> None:
+        self.inbox.drops.write()
+        self.delivery.report()
 
     def catch_up(self) -> None:
         """Deliver what has arrived, as far as that is possible now. Where an event loop runs."""
         with self.inbox.lock:
             self._drain()
+        self._report()
 
     def _drain(self, prepare: Callable[[Reader], None] | None = None) -> bool:
         """Deliver all that is in the mailbox now; False if it is locked. Under the lock of the inbox.
@@ -197,7 +204,7 @@ class Client:
             return False
         is_large = count > reader.mailbox.ring.size // 4
         while count:
-            count -= self._deliver_some(reader, count)
+            count -= self.delivery.some(reader, count)
         if is_large:  # give the room back, instead of with the next look
             if IN_ORDER:
                 reader.publish()
@@ -216,51 +223,14 @@ class Client:
             prepare(reader)
         return count
 
-    def _deliver_some(self, reader: Reader, count: int) -> int:
-        before = reader.taken
-        try:
-            records = reader.copy(count)
-        except ValueError:
-            logger.exception("Dropped what is in a mailbox")
-            reader.taken += count
-            return count
-        deliver, expiry, names = self.inbox.deliver_direct, self.expiry, self._names
-        for record in records:
-            try:
-                if record[0] == DIRECT:
-                    _, name, payload, sent_at, entry = record
-                    deliver(names.get(name) or self._name(name), payload, sent_at + expiry, entry)
-                else:
-                    self._deliver_to_group(reader, record)
-            except Exception:  # of a user's get_capacity()
-                logger.exception("Dropped a message")
-        return reader.taken - before
-
-    def _deliver_to_group(self, reader: Reader, record: Record) -> None:
-        kind, name, payload, sent_at, _ = record
-        group = self._name(name)
-        if kind == GROUP:
-            members = self.memberships.members(reader, group)
-            if members:
-                self.inbox.deliver_to_each(members, GroupMessage(payload), sent_at + self.expiry)
-        elif kind == ADD:
-            self.memberships.add_counted(reader, group, self._name(payload))
-        else:
-            self._end_member(reader, group, self._name(payload))
-
-    def _name(self, name: bytes) -> str:
-        text = self._names.get(name)
-        if text is None:
-            if len(self._names) >= _NAMES_REMEMBERED:
-                self._names.clear()
-            text = self._names[name] = name.decode("ascii")
-        return text
-
     def _turn(self) -> None:
         """In the loop that watches: deliver, wake, and go to sleep when there is nothing."""
         inbox, watch, reader = self.inbox, self._watch, self.reader
-        if reader is None or watch is None:
-            return
+        loop = asyncio._get_running_loop()
+        if reader is None or watch is None or loop is not watch.loop:
+            return  # what a loop that has ended does not do any more must not begin there
+        if self._expiring_in is not loop:
+            self._expiring_in, self._expiring_at = loop, math.inf  # a timer ends with its loop
         with inbox.lock:
             if self.reader is not reader:
                 return
@@ -269,14 +239,14 @@ class Client:
             if not count:
                 count = self.site.locks.run(self._byte, self._look, reader, True, None)
             if count is not BUSY and count:
-                self._deliver_some(reader, count)
+                self.delivery.some(reader, count)
             is_marked = not inbox.has_unmarked
             if not is_marked:
                 is_marked = self.site.locks.run(self._byte, inbox.mark_full, hash_of) is not BUSY
             is_marked = self.normal.wake() and is_marked
-            due = inbox.next_to_expire() if inbox.full else None
-        if inbox.drops.unwritten:
-            inbox.drops.write()
+            due = inbox.next_to_expire()
+        if inbox.drops.unwritten or self.delivery.failures:
+            self._report()
         if count is BUSY or not is_marked:
             watch.soon(self._turn, _RETRY)
         elif count:
@@ -284,14 +254,16 @@ class Client:
         missed = reader.missed_groups()
         if missed:
             self.count_missed(missed, "its mailbox")
-        if due is not None and (not self._expiring_at or due < self._expiring_at):
+        if due < self._expiring_at:
             self._expiring_at = due
-            watch.soon(self._expire, max(0.0, due - time.monotonic()) + 0.001)
+            watch.soon(partial(self._expire, due), max(0.0, due - time.monotonic()) + 0.001)
 
-    def _expire(self) -> None:
-        self._expiring_at = 0.0
+    def _expire(self, due: float) -> None:
+        if due != self._expiring_at or asyncio._get_running_loop() is not self._expiring_in:
+            return  # there is another timer
+        self._expiring_at = math.inf
         with self.inbox.lock:
-            self.inbox.expire_full()
+            self.inbox.drop_expired()
         self._turn()
 
     def count_missed(self, count: int, channel: str) -> None:
@@ -307,13 +279,14 @@ class Client:
 
     def add_member(self, group: str, channel: str) -> bool:
         """Make a channel of this client a member from now on; False if the mailbox is locked."""
-        self.furnish()
+        reader = self.furnish()
         with self.inbox.lock:
             # Under the lock of the mailbox the group is counted, so that whoever pushes after that does push; and what
             # was sent until then is delivered to those who were members until then.
             is_done = self._drain(lambda reader: self.memberships.count(reader, group))
             if is_done:
-                self.memberships.add(group, channel)
+                self.memberships.add(reader, group, channel)
+        self._report()
         return is_done
 
     def end_member(self, group: str, channel: str) -> bool:
@@ -324,15 +297,9 @@ class Client:
         with self.inbox.lock:
             is_done = self._drain()
             if is_done:
-                self._end_member(reader, group, channel)
+                self.delivery.end_member(reader, group, channel)
+        self._report()
         return is_done
-
-    def _end_member(self, reader: Reader, group: str, channel: str) -> None:
-        if group:
-            self.memberships.discard(reader, group, channel)
-        else:
-            self.memberships.discard_channel(reader, channel)
-            self.inbox.discard(channel)
 
 
 #: All clients of this process.

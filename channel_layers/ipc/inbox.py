@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,9 @@ from ..inbox import ChannelQueue
 from ..remote import RemoteInbox
 from .counters import NOWHERE, Counters
 from .mailbox import FLUSHES, NOTICED, Reader
+
+#: Seconds between two looks at all channels, at the least, and as a part of the expiry.
+_PAUSE, _PAUSES = 0.05, 20
 
 
 class Uncounted(bytes):
@@ -27,11 +31,14 @@ class MailboxInbox(RemoteInbox):
         self._forget_memberships = forget
         self._reader: Reader | None = None
         self._counters: Counters | None = None
-        # Of channels that have counted messages here, or are marked full.
+        # Of channels that have counted messages here, or are marked full: as long as nobody else is given the entry.
         self._entries: dict[ChannelQueue, int] = {}
         #: Channels that are full, partly with group messages; True once senders know.
         self.full: dict[ChannelQueue, bool] = {}
         self.has_unmarked = False
+        # Of the latest look at all channels: when the oldest message expires, and until when there is to be no other.
+        self._oldest = math.inf
+        self._looked_until = 0.0
         self.on_leave = self._has_left
 
     def use(self, reader: Reader | None) -> None:
@@ -70,8 +77,9 @@ class MailboxInbox(RemoteInbox):
         for queue, is_marked in self.full.items():
             if not is_marked:
                 entry = self._entries.get(queue, NOWHERE)
-                if entry == NOWHERE:
-                    entry = counters.entry(key_of(queue.name), counters.left)
+                key = key_of(queue.name)
+                if entry == NOWHERE or counters.hashes[entry] != key:
+                    entry = counters.entry(key, counters.left)
                 if entry != NOWHERE:
                     self._entries[queue] = entry
                     counters.full[entry] = 1
@@ -86,11 +94,21 @@ class MailboxInbox(RemoteInbox):
         entry = self._entries.get(queue, NOWHERE) if queue.items else self._entries.pop(queue, NOWHERE)
         if entry != NOWHERE and type(payload) is bytes:
             left = counters.left
-            left[entry] = (left[entry] + 1) & 0xFFFF_FFFF
+            count = (left[entry] + 1) & 0xFFFF_FFFF
+            if queue.items and count == counters.sent[entry]:  # before the next step, which may give it to others
+                self._let_go(queue)
+            left[entry] = count
         if self.full and queue in self.full and len(queue.items) < queue.capacity:
             del self.full[queue]
             if entry != NOWHERE:
+                if counters.left[entry] == counters.sent[entry]:
+                    self._let_go(queue)
                 counters.full[entry] = 0
+
+    def _let_go(self, queue: ChannelQueue) -> None:
+        """What is left are copies of group messages: the entry may be given to another channel, unless it is marked."""
+        if not self.full.get(queue):
+            self._entries.pop(queue, None)
 
     def claim_at_once(self, channel: str) -> Any:
         """Take the oldest message of a channel of this process, or return None. Without the lock."""
@@ -176,18 +194,47 @@ class MailboxInbox(RemoteInbox):
     # What the reader looks after
 
     def counted(self) -> dict[int, int]:
-        """Entry -> counted messages that are here."""
-        return {
-            entry: sum(type(payload) is bytes for _, _, payload in queue.items)
-            for queue, entry in self._entries.items()
-        }
+        """Entry -> counted messages that are here. Whoever has none lets its entry go."""
+        counted: dict[int, int] = {}
+        for queue, entry in tuple(self._entries.items()):
+            count = sum(type(payload) is bytes for _, _, payload in queue.items)
+            if count:
+                counted[entry] = counted.get(entry, 0) + count
+            else:
+                self._let_go(queue)
+        return counted
 
-    def next_to_expire(self) -> float | None:
-        """When the oldest message of a full channel expires (monotonic): only then may senders send again."""
-        return min((queue.items[0][0] for queue in self.full if queue.items), default=None)
+    def next_to_expire(self) -> float:
+        """When to drop what has expired (monotonic), so that senders may send again.
 
-    def expire_full(self) -> None:
-        """Drop what has expired in full channels."""
+        That is in time for the channels that are full. A sender may find another one full, if the capacity that it
+        knows is smaller; so all are looked at, but not often.
+        """
+        due = max(self._due_in_all(), self._looked_until)
+        if self.full:
+            due = min(due, min((queue.items[0][0] for queue in self.full if queue.items), default=math.inf))
+        return due
+
+    def _due_in_all(self) -> float:
+        # What came since the latest look stands in _due, or in a queue that already held what expires earlier.
+        return min(self._oldest, self._next_due)
+
+    def drop_expired(self) -> None:
+        """Drop what has expired: in full channels, or, if it is time for that, in all."""
         now = time.monotonic()
-        for queue in tuple(self.full):
-            self._expire(queue, now)
+        if now < max(self._due_in_all(), self._looked_until):
+            for queue in tuple(self.full):
+                self._expire(queue, now)
+            return
+        oldest = math.inf
+        for queue in tuple(self._due):
+            items = queue.items
+            if items and items[0][0] <= now:
+                self._expire(queue, now)
+            if items:
+                oldest = min(oldest, items[0][0])
+            else:
+                self._unschedule(queue)
+        self._oldest = oldest
+        self._next_due = next(iter(self._due.values()), math.inf)
+        self._looked_until = now + max(_PAUSE, self.expiry / _PAUSES)

@@ -9,6 +9,27 @@ from .counters import hash_of
 from .mailbox import Reader
 
 
+class _Groups(Groups):
+    """Groups that note which of them have lost their last member."""
+
+    def __init__(self, expiry: float | None) -> None:
+        super().__init__(expiry)
+        self.emptied: set[str] = set()
+
+    def has(self, group: str) -> bool:
+        """Whether a group has members, some of them perhaps expired."""
+        return group in self._members
+
+    def clear(self) -> None:
+        super().clear()
+        self.emptied.clear()
+
+    def _remove(self, group: str, members: dict[str, float], channel: str) -> None:
+        super()._remove(group, members, channel)
+        if group not in self._members:
+            self.emptied.add(group)
+
+
 class Memberships:
     """Whoever calls a method holds the lock of the inbox.
 
@@ -19,13 +40,15 @@ class Memberships:
     """
 
     def __init__(self, expiry: float | None) -> None:
-        self._groups = Groups(expiry)
+        self._groups = _Groups(expiry)
         # Of the groups that are counted in the summary: its bucket -> names.
         self._counted: dict[int, set[str]] = {}
 
     def members(self, reader: Reader, group: str) -> Collection[str]:
         """The channels that are members now. A message for nobody shows that the summary says too much."""
         members = self._groups.members(group)
+        if self._groups.emptied:
+            self._uncount(reader)
         if not members:
             reader.stale.add(reader.mailbox.bucket(hash_of(group)))
         return members
@@ -38,16 +61,18 @@ class Memberships:
             reader.mailbox.count_group(key)
             names.add(group)
 
-    def add(self, group: str, channel: str) -> None:
+    def add(self, reader: Reader, group: str, channel: str) -> None:
         """Make a channel a member of a group that is counted."""
         self._groups.add(group, channel)
+        if self._groups.emptied:
+            self._uncount(reader)
+        # It was counted, but may have lost its last member since.
+        self._counted.setdefault(reader.mailbox.bucket(hash_of(group)), set()).add(group)
 
     def add_counted(self, reader: Reader, group: str, channel: str) -> None:
         """The same for a group that a sender has counted, perhaps once more than there are groups."""
-        bucket = reader.mailbox.bucket(hash_of(group))
-        self._counted.setdefault(bucket, set()).add(group)
-        reader.stale.add(bucket)
-        self._groups.add(group, channel)
+        self.add(reader, group, channel)
+        reader.stale.add(reader.mailbox.bucket(hash_of(group)))
 
     def discard(self, reader: Reader, group: str, channel: str) -> None:
         """End a membership."""
@@ -67,6 +92,20 @@ class Memberships:
         else:
             self._counted.pop(bucket, None)
         return len(names)
+
+    def _uncount(self, reader: Reader) -> None:
+        """Forget the groups that have lost their last member, and have got no other since."""
+        emptied = self._groups.emptied
+        while emptied:
+            group = emptied.pop()
+            if self._groups.has(group):
+                continue
+            bucket = reader.mailbox.bucket(hash_of(group))
+            names = self._counted.get(bucket, set())
+            names.discard(group)
+            if not names:
+                self._counted.pop(bucket, None)
+            reader.stale.add(bucket)
 
     def clear(self) -> None:
         """End all memberships."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ChannelFull, LayerUnavailable, MessageTooLarge
@@ -12,13 +13,18 @@ from . import segment
 from .counters import hash_of
 from .directory import VERSION
 from .locks import BUSY
-from .mailbox import FULL, GROUP, KIND, TOO_LARGE, Mailbox, Shape
+from .mailbox import _FIXED, FULL, GROUP, KIND, TOO_LARGE, Mailbox, Shape
+from .store import _RECORD as _IN_STORE
+from .store import Store
 from .wakeup import Rope
 
 if TYPE_CHECKING:
     from .client import Client
 
 _CHANNELS_REMEMBERED = 20_000
+
+# Characters that the name of a channel or group has at the most.
+_LONGEST_NAME = 100
 
 
 class Box:
@@ -47,36 +53,54 @@ class Target:
         self.capacity = capacity
 
 
+class View:
+    """The directory as it was at one version: all mailboxes, and what was found out with them.
+
+    One object, which is replaced and never changed but for ``targets``: threads may look at the directory at the same
+    time, and what one has seen must not get into what another concludes.
+    """
+
+    __slots__ = ("boxes", "least", "targets", "version")
+
+    def __init__(self, version: int, boxes: dict[str, Box], memory: int) -> None:
+        self.version = version
+        self.boxes = boxes
+        #: Bytes of an encoded group message that fits in everywhere, whatever the group is called.
+        self.least = min([memory, *(box.mailbox.ring.size for box in boxes.values())]) - _FIXED - _LONGEST_NAME
+        self.targets: dict[str, Target] = {}
+
+
 class Targets:
     """What one client knows of the others. It looks again when the directory has changed."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._version = -1
-        self._boxes: dict[str, Box] = {}
-        self._targets: dict[str, Target] = {}
+        self._view = View(-1, {}, client.memory)
+        self._replacing = threading.Lock()  # of those who replace the view
         self._keys: dict[str, tuple[int, bytes]] = {}
 
     def forget(self) -> None:
         """Hold nobody's memory any more."""
-        self._version = -1
-        self._boxes = {}
-        self._targets = {}
+        with self._replacing:
+            self._view = View(-1, {}, self._client.memory)
 
-    def _refresh(self) -> None:
-        site = self._client.site
+    def _refresh(self) -> View:
+        site, before = self._client.site, self._view
         version = site.directory.version
-        if version == self._version:
-            return
+        if version == before.version:
+            return before
         boxes: dict[str, Box] = {}
         for slot, client, number in site.directory.clients():
-            box = self._boxes.get(client)
+            box = before.boxes.get(client)
             if box is None or box.number != number:
                 box = self._open(slot, number)
             if box is not None:
                 boxes[client] = box
-        self._boxes, self._version = boxes, version
-        self._targets = {}  # which hold the memory of those who have left
+        view = View(version, boxes, self._client.memory)
+        with self._replacing:
+            if self._view is before:  # it may be newer by now, or forgotten
+                self._view = view
+        return view
 
     def _open(self, slot: int, number: int) -> Box | None:
         site = self._client.site
@@ -89,22 +113,20 @@ class Targets:
 
     def boxes(self) -> list[Box]:
         """The mailboxes of all clients."""
-        self._refresh()
-        return list(self._boxes.values())
+        return list(self._refresh().boxes.values())
 
     def box_of(self, channel: str) -> Box | None:
         """The mailbox of the client whose channel this is; None if there is none, dead or never born."""
         if client_id_of(channel) == self._client.id:
             self._client.furnish()  # it may have been closed since it made that name
-        self._refresh()
-        return self._boxes.get(client_id_of(channel) or "")
+        return self._refresh().boxes.get(client_id_of(channel) or "")
 
     # Direct messages
 
     def send(self, channel: str, payload: bytes) -> Coroutine[Any, Any, None] | None:
         """Append a message to the mailbox in which a process-specific channel is, or raise what ``send`` raises."""
         site = self._client.site
-        target = self._targets.get(channel)
+        target = self._view.targets.get(channel)
         if target is None or target.version != site.directory.words[VERSION]:
             target = self._find(channel)
         box = target.box
@@ -120,13 +142,13 @@ class Targets:
         return None
 
     def _find(self, channel: str) -> Target:
-        if client_id_of(channel) == self._client.id:
+        client_id = client_id_of(channel) or ""
+        if client_id == self._client.id:
             self._client.furnish()
-        version = self._client.site.directory.version
-        box, capacity = self.box_of(channel), self._client.inbox.capacity_of(channel)
-        if len(self._targets) >= _CHANNELS_REMEMBERED:
-            self._targets.clear()
-        target = self._targets[channel] = Target(channel, version, box, capacity)
+        view, capacity = self._refresh(), self._client.inbox.capacity_of(channel)
+        if len(view.targets) >= _CHANNELS_REMEMBERED:
+            view.targets.clear()
+        target = view.targets[channel] = Target(channel, view.version, view.boxes.get(client_id), capacity)
         return target
 
     async def _send_later(self, channel: str, box: Box, arguments: tuple[Any, ...]) -> None:
@@ -146,7 +168,7 @@ class Targets:
 
     def group_send(self, group: str, payload: bytes) -> Coroutine[Any, Any, None] | None:
         """Append a group message to every mailbox and normal channel that may have members."""
-        self._refresh()
+        view = self._refresh()
         known = self._keys.get(group)
         if known is None:
             if len(self._keys) >= _CHANNELS_REMEMBERED:
@@ -154,30 +176,43 @@ class Targets:
             known = self._keys[group] = hash_of(group), group.encode("ascii")
         key, name = known
         site, normal = self._client.site, self._client.normal
-        busy: list[tuple[int, Any, tuple[Any, ...]]] = []
-        for box in self._boxes.values():
+        busy: list[tuple[Box | None, int, Any, tuple[Any, ...]]] = []
+        members = normal.members()
+        if len(payload) > view.least:
+            _require_room(view.boxes.values(), members, known, payload)
+        for box in view.boxes.values():
             if box.mailbox.has_group(key):
                 arguments = (GROUP, name, payload, key)
                 outcome = site.locks.run(box.byte, box.mailbox.push_control, *arguments)
                 if outcome is BUSY:
-                    busy.append((box.byte, box.mailbox.push_control, arguments))
+                    busy.append((box, box.byte, box.mailbox.push_control, arguments))
                 elif outcome is not None or box.rope.is_loose:
-                    site.bury(box.slot)
-        for number, channel, store in normal.members():
+                    self._settle_group(box, outcome)
+        for number, channel, store in members:
             member = (store, channel, key, payload)
             outcome = site.locks.run(site.normal_byte(number), normal.push_to_member, *member)
             if outcome is BUSY:
-                busy.append((site.normal_byte(number), normal.push_to_member, member))
+                busy.append((None, site.normal_byte(number), normal.push_to_member, member))
             elif outcome is not None:
                 self._client.count_missed(1, f"members of {group}")
         return self._group_send_later(group, busy) if busy else None
 
-    async def _group_send_later(self, group: str, busy: list[tuple[int, Any, tuple[Any, ...]]]) -> None:
+    def _settle_group(self, box: Box, outcome: Any) -> None:
+        if not self._client.site.bury(box.slot) and outcome is TOO_LARGE:
+            box.rope.pull()  # it counts what it has missed, and may have nothing else to wake up for
+
+    async def _group_send_later(self, group: str, busy: list[tuple[Box | None, int, Any, tuple[Any, ...]]]) -> None:
         # All at once, so that several processes that are stopped cost no more than one.
         locks = self._client.site.locks
-        outcomes = await asyncio.gather(*(locks.run_soon(byte, work, *arguments) for byte, work, arguments in busy))
-        if BUSY in outcomes:
-            self._client.count_missed(outcomes.count(BUSY), f"members of {group}")
+        outcomes = await asyncio.gather(*(locks.run_soon(byte, work, *arguments) for _, byte, work, arguments in busy))
+        missed = 0
+        for (box, *_), outcome in zip(busy, outcomes, strict=True):
+            if outcome is BUSY or (outcome is not None and box is None):
+                missed += 1
+            elif box is not None and outcome is not None:
+                self._settle_group(box, outcome)
+        if missed:
+            self._client.count_missed(missed, f"members of {group}")
 
     # Memberships of other clients' channels, and flush
 
@@ -203,3 +238,17 @@ class Targets:
         outcomes = await asyncio.gather(*(site.locks.run_soon(byte, empty) for byte, empty in work))
         if BUSY in outcomes:
             raise LayerUnavailable("flush: a process was stopped while it held a lock")
+
+
+def _require_room(
+    boxes: Collection[Box], stores: list[tuple[int, int, Store]], group: tuple[int, bytes], payload: bytes
+) -> None:
+    """Refuse a group message that is too large for every one of those for whom it is.
+
+    :raises MessageTooLarge: before anything is sent. Where some can take it, the others miss it, and that is counted.
+    """
+    key, name = group
+    sizes = [box.mailbox.ring.size - _FIXED - len(name) for box in boxes if box.mailbox.has_group(key)]
+    sizes += [store.ring.size - _IN_STORE.size for _, _, store in stores if store.is_member(key)]
+    if sizes and len(payload) > max(sizes):
+        raise MessageTooLarge(len(payload), max(sizes))
