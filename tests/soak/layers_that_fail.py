@@ -35,15 +35,3 @@ class Clinging(RedisChannelLayer):
 
     async def group_discard(self, group: str, channel: str) -> None:
         return
-
-
-class Hanging(RedisChannelLayer):
-    """Stops reading what came to a channel when it has read a hundred messages."""
-
-    _count = 0
-
-    async def receive(self, channel: str) -> dict[str, Any]:
-        self._count += 1
-        if self._count > 100 and "!" in channel:
-            await super().receive("nothing.ever.comes.here")
-        return await super().receive(channel)
