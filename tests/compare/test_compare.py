@@ -26,7 +26,7 @@ MEMORY = next(layer for layer in LAYERS if layer.name == "memory")
 
 
 def broken(name: str) -> Compared:
-    return dataclasses.replace(MEMORY, name="broken", title="broken", backend=f"broken_layers.{name}")
+    return dataclasses.replace(MEMORY, name="broken", title="broken", backend=f"layers_with_faults.{name}")
 
 
 def check_rst(text: str) -> None:
