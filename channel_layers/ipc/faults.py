@@ -13,6 +13,8 @@ hook: Callable[[str], None] | None = None
 #: All labels, in the order in which they are passed.
 LABELS = (
     "lock.held",
+    "door.closed",
+    "door.entered",
     "push.dirty",
     "push.woken",
     "push.counted",

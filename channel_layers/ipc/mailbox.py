@@ -12,9 +12,7 @@ A mailbox is one segment: a header, the summary of its groups, the counters of i
 
 from __future__ import annotations
 
-import platform
 import struct
-import sys
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple
@@ -40,10 +38,6 @@ _RECORD = struct.Struct("<IIdBB")
 _FIXED = _RECORD.size
 _pack = _RECORD.pack
 _MASK = 0xFFFF_FFFF
-
-#: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that.
-#: In 32 bits, a word is no single store.
-IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 1 << 32
 
 #: Why a record was not pushed.
 FULL: Final = "full"
@@ -139,8 +133,8 @@ class Mailbox:
 
     def _push(self, kind: int, entry: int, name: bytes, payload: bytes) -> str | None:
         words, ring, sent = self.words, self.ring, self.counters.sent
-        length = _FIXED + len(name) + len(payload)
-        if words[HEAD] - words[TAIL] + length > ring.size:
+        length, head = _FIXED + len(name) + len(payload), words[HEAD]
+        if head - words[TAIL] + length > ring.size:
             return NO_ROOM if length <= ring.size else TOO_LARGE
         record = _pack(length, entry, monotonic(), kind, len(name)) + name + payload
         hook = faults.hook
@@ -155,7 +149,7 @@ class Mailbox:
             sent[entry] = (sent[entry] + 1) & _MASK
         if hook is not None:
             hook("push.counted")
-        ring.push(record)
+        ring.append(head, record)
         if hook is not None:
             hook("push.published")
         words[DIRTY] = 0
