@@ -31,6 +31,9 @@ from .targets import Targets
 from .wakeup import Bell, Rope
 from .watch import Watch
 
+#: Turns in a row in which a reader does nothing but deliver, while more comes.
+_MOST_HURRIED = 4
+
 #: Seconds after which a reader tries again to get the lock of its own mailbox: a sender was stopped while it held it.
 _RETRY = 0.002
 
@@ -65,6 +68,7 @@ class Client:
         self.reader: Reader | None = None
         self._door: Door | None = None
         self._watch: Watch | None = None
+        self._hurried = 0
         self._turn_lock = threading.RLock()
         # The timer that drops what has expired: in which loop it is, and when it is due.
         self._expiring_in: asyncio.AbstractEventLoop | None = None
@@ -243,6 +247,12 @@ class Client:
                 count = door.run(self._look, reader, True, None)
             if count is not BUSY and count:
                 self.delivery.some(reader, count)
+                if self._hurried < _MOST_HURRIED:
+                    # Who was woken comes before what else there is to do: it waits for this message.
+                    self._hurried += 1
+                    watch.soon(self._turn)
+                    return
+            self._hurried = 0
             is_marked = not inbox.has_unmarked
             if not is_marked:
                 is_marked = door.run(inbox.mark_full, hash_of) is not BUSY

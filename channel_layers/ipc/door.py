@@ -155,7 +155,10 @@ class Door:
                 faults.hook("door.closed")
             _make_seen()
         slot = words[_FAVOURED_SLOT] % SLOTS
-        inside, at = self._inside, inside_word(slot)
-        if inside[at] == self._here and slot in self._client.site.slots:
-            inside[at] = 0  # an interrupt came in between, in this process
-        return any(inside[at] != self._here for _ in _LOOKS)
+        inside, at, here = self._inside, inside_word(slot), self._here
+        if inside[at] != here:
+            return True
+        if slot in self._client.site.slots:
+            inside[at] = 0  # of this process, whose other threads are kept out: an interrupt has left it so
+            return True
+        return any(inside[at] != here for _ in _LOOKS)
