@@ -247,11 +247,12 @@ class Client:
                 count = door.run(self._look, reader, True, None)
             if count is not BUSY and count:
                 self.delivery.some(reader, count)
-                if self._hurried < _MOST_HURRIED:
-                    # Who was woken comes before what else there is to do: it waits for this message.
-                    self._hurried += 1
-                    watch.soon(self._turn)
-                    return
+            if count and self._hurried < _MOST_HURRIED:
+                # Who was woken comes before what else there is to do: it waits for this message. And whoever has woken
+                # this reader may still be at it.
+                self._hurried += 1
+                watch.soon(self._turn)
+                return
             self._hurried = 0
             is_marked = not inbox.has_unmarked
             if not is_marked:

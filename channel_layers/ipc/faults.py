@@ -12,6 +12,7 @@ hook: Callable[[str], None] | None = None
 
 #: All labels, in the order in which they are passed.
 LABELS = (
+    "push.early",
     "lock.held",
     "door.closed",
     "door.entered",

@@ -15,7 +15,7 @@ from .counters import hash_of
 from .directory import VERSION
 from .door import Door
 from .locks import BUSY
-from .mailbox import _FIXED, FULL, GROUP, KIND, TOO_LARGE, Mailbox, Shape
+from .mailbox import _FIXED, FULL, GROUP, KIND, SLEEPING, TOO_LARGE, Mailbox, Shape
 from .store import _RECORD as _IN_STORE
 from .store import Store
 from .wakeup import Rope
@@ -139,7 +139,9 @@ class Targets:
         box = target.box
         if box is None:
             return None
-        outcome = box.door.push(box.mailbox.push_message, target.key, target.name, target.capacity, payload)
+        mailbox = box.mailbox
+        woken = mailbox.wake_early() if mailbox.words[SLEEPING] else 0
+        outcome = box.door.push(mailbox.push_message, target.key, target.name, target.capacity, payload, woken)
         if outcome is None and not box.rope.is_loose:
             return None
         arguments = (target.key, target.name, target.capacity, payload)
