@@ -19,12 +19,13 @@ from channel_layers.ipc import IPCChannelLayer, faults
 #: Without a bound it would take for ever.
 PATIENCE = 0.1 + 2.0
 
-PUSHING = ["push.early", "lock.held", "push.dirty", "push.woken", "push.counted", "push.written", "push.published", "lock.done"]
+PUSHED = ["push.dirty", "push.woken", "push.counted", "push.written", "push.published"]
+PUSHING = ["push.early", "lock.held", *PUSHED, "lock.done"]
 TAKING = ["lock.held", "take.published", "take.asleep", "take.copied", "lock.done"]
 JOINING = ["lock.held", "join.named", "join.entered", "join.created", "lock.done"]
 RECLAIMING = ["reclaim.begun", "reclaim.unlinked", "reclaim.freed"]
 #: By a sender that is favoured at the door of a mailbox, and needs no lock.
-FAVOURED = ["door.entered", "push.dirty", "push.woken", "push.counted", "push.written", "push.published"]
+FAVOURED = ["door.entered", *PUSHED]
 #: By one who ends the favour of another.
 CLOSING = ["lock.held", "door.closed", "push.dirty", "lock.done"]
 FLUSHING = ["lock.held", "flush.marked", "flush.raised", "lock.done"]
