@@ -6,6 +6,7 @@ Nobody ever waits here: a pipe that is full has woken its reader already, and on
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from contextlib import suppress
 
@@ -54,7 +55,7 @@ class Rope:
         try:
             if self._descriptor < 0:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            os.write(self._descriptor, b"!")
+            _write(self._descriptor, b"!")
         except BlockingIOError:
             pass  # full: it is awake
         except OSError:
@@ -67,6 +68,26 @@ class Rope:
         if self._descriptor >= 0:
             with suppress(OSError):
                 os.close(self._descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write to a pipe that may have lost its reader, which must be an error here and no signal.
+
+    Python ignores the signal, unless the program wants otherwise, as those do that are to end with the pipe to which
+    they print; then the signal, which is this thread's alone, is kept from coming, and taken away.
+    """
+    if signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN:
+        os.write(descriptor, data)
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+    try:
+        os.write(descriptor, data)
+    except BrokenPipeError:
+        if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
+            signal.sigwait((signal.SIGPIPE,))
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def remove(path: str) -> None:
