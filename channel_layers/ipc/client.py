@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -97,8 +97,8 @@ class Client:
                 with self.inbox.lock:
                     self.inbox.use(reader)
                     self.reader = reader
-                self._watch = Watch(bell, self._turn)
-                self._watch.move(self.home.loop)
+                self._watch = Watch(bell, self._turn, self.home)
+                self._watch.settle()
             return self.reader
 
     @property
@@ -150,14 +150,19 @@ class Client:
     def _moved_in(self, home: asyncio.AbstractEventLoop) -> None:
         watch = self._watch
         if watch is not None:
-            watch.move(home)
+            watch.settle()
 
     def _moved_out(self) -> None:
         with self.inbox.lock:
             self.inbox.wake_unwoken()
         watch = self._watch
         if watch is not None:
-            watch.move(None)
+            watch.settle()
+
+    def apart(self, waiting: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """Wait for something in a loop that is not the home."""
+        watch = self._watch
+        return watch.apart(waiting) if watch is not None else waiting
 
     # Reading
 
@@ -257,6 +262,8 @@ class Client:
         if due < self._expiring_at:
             self._expiring_at = due
             watch.soon(partial(self._expire, due), max(0.0, due - time.monotonic()) + 0.001)
+        if loop is not self.home.loop:
+            watch.settle()  # those who waited in other loops may have gone
 
     def _expire(self, due: float) -> None:
         if due != self._expiring_at or asyncio._get_running_loop() is not self._expiring_in:

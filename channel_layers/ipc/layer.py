@@ -138,7 +138,8 @@ class IPCChannelLayer(BaseChannelLayer):
         client = self._client
         if client.reader is None:
             client.furnish()
-        return self._inbox.take(channel) if "!" in channel else client.normal.receive(channel)
+        waiting = self._inbox.take(channel) if "!" in channel else client.normal.receive(channel)
+        return waiting if asyncio._get_running_loop() is client.home.loop else client.apart(waiting)
 
     def _may_receive(self, channel: str) -> bool:
         return "!" not in channel or client_id_of(channel) == self._client.id
