@@ -248,7 +248,7 @@ class Client:
             is_marked = not inbox.has_unmarked
             if not is_marked:
                 is_marked = self.site.locks.run(self._byte, inbox.mark_full, hash_of) is not BUSY
-            is_marked = self.normal.wake() and is_marked
+            is_marked = self.normal.wake(watch.rung) and is_marked
             due = inbox.next_to_expire()
         if inbox.drops.unwritten or self.delivery.failures:
             self._report()

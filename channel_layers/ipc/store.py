@@ -40,10 +40,14 @@ def room(memory: int) -> tuple[int, int]:
 
 
 class Store:
-    """A normal channel."""
+    """A normal channel.
 
-    def __init__(self, segment: Segment) -> None:
+    :param number: in the directory.
+    """
+
+    def __init__(self, segment: Segment, number: int) -> None:
         self.segment = segment
+        self.number = number
         self.words = segment.words
         groups = memoryview(segment.memory)[_GROUPS_AT:_DATA_AT]
         self._groups = groups[: 8 * GROUPS].cast("Q")
@@ -51,12 +55,12 @@ class Store:
         self.ring = Ring(segment, _DATA_AT, self.words[_RING])
 
     @classmethod
-    def make(cls, segment: Segment, key: int, ring: int) -> Store:
+    def make(cls, segment: Segment, number: int, key: int, ring: int) -> Store:
         """The channel in a new segment."""
         segment.words[_KEY] = key
         segment.words[_RING] = ring
         segment.finish(KIND)
-        return cls(segment)
+        return cls(segment, number)
 
     def is_of(self, key: int) -> bool:
         """Whether it is still the channel of this key."""
@@ -102,10 +106,10 @@ class Store:
         """Whether somebody waits in a slot. Without the lock."""
         return bool(self.words[_WAITING + slot // 64] >> slot % 64 & 1)
 
-    def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int], bool]) -> str | None:
+    def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int, int], bool]) -> str | None:
         """Append a message and wake who waits; None, or why not. What has expired counts until :meth:`expire`.
 
-        :param ring_for: rings for a slot; False if it could not, so that the next one who pushes must try again.
+        :param ring_for: rings for a slot and a number; False if it could not, so that who pushes next must try again.
         """
         self._mend()
         words, ring = self.words, self.ring
@@ -117,7 +121,7 @@ class Store:
         if length > ring.free:
             return NO_ROOM
         for slot in self.waiting():
-            if ring_for(slot):
+            if ring_for(slot, self.number):
                 self.end_wait(slot)
         words[_DIRTY] = 1
         ring.push(_RECORD.pack(length, deadline) + payload)

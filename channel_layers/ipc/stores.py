@@ -60,7 +60,7 @@ class Stores:
         found = segment.attach(self._client.site.normal_name(number), store.KIND)
         if found is None:
             raise LayerUnavailable("a normal channel has lost its shared memory: something else removed it")
-        return Store(found)
+        return Store(found, number)
 
     def _open(self, key: int) -> tuple[int, Store]:
         """Under the lock of the directory."""
@@ -73,7 +73,7 @@ class Stores:
                 return self._reuse(key)
             ring, size = store.room(self._client.memory)
             made = segment.create(site.normal_name(number), size, self._client.permissions)
-            found = Store.make(made, key, ring)
+            found = Store.make(made, number, key, ring)
             directory.write_normal(number, key)
             directory.changed()
             return number, found

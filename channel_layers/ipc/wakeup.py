@@ -1,4 +1,7 @@
-"""Waking another process: a named pipe for each client, into which whoever wants to wake it writes a byte.
+"""Waking another process: a named pipe for each client, into which whoever wants to wake it writes what for.
+
+That is two bytes, which get into a pipe together or not at all: the number of a normal channel, or one that stands for
+the client's mailbox. So whoever is woken need not look at all channels at which it waits.
 
 Nobody ever waits here: a pipe that is full has woken its reader already, and one without a reader wakes nobody.
 """
@@ -12,8 +15,16 @@ from contextlib import suppress
 
 from ..exceptions import InvalidChannelLayerError
 
-#: More bytes than can pile up between two looks are of no interest.
-_MANY = 4096
+#: What is written for the mailbox.
+MAILBOX = b"\xff\xff"
+
+#: Instead of the number of a normal channel: any of them may have been rung for.
+EVERY = 0xFFFE
+
+_MAILBOX_NUMBER = 0xFFFF
+
+#: Bytes that are taken out at once; and how many, since no pipe holds less, show that more may not have got in.
+_AT_ONCE, _LEAST_ROOM = 4096, 512
 
 
 class Bell:
@@ -29,10 +40,19 @@ class Bell:
         # For writing, too: so it never comes to its end when the last writer goes.
         self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def quiet(self) -> None:
-        """Take out what was written."""
-        with suppress(BlockingIOError):
-            os.read(self.descriptor, _MANY)
+    def quiet(self) -> set[int]:
+        """Take out what was written; the numbers of normal channels, perhaps EVERY, that were rung for."""
+        try:
+            data = os.read(self.descriptor, _AT_ONCE)
+        except BlockingIOError:
+            return set()
+        if data == MAILBOX:
+            return set()
+        numbers = {int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data), 2)}
+        numbers.discard(_MAILBOX_NUMBER)
+        if len(data) >= _LEAST_ROOM:
+            numbers.add(EVERY)
+        return numbers
 
     def close(self) -> None:
         """Close the pipe; its name stays."""
@@ -47,15 +67,17 @@ class Rope:
         self._descriptor = -1
         self.is_loose = False
 
-    def pull(self) -> bool:
+    def pull(self, what: bytes = MAILBOX) -> bool:
         """Wake the reader; whether that was done.
 
         If not, :attr:`is_loose` says so, too: there may be no reader, or this process has no descriptor left for it.
+
+        :param what: for what: MAILBOX, or what :func:`for_normal` returns.
         """
         try:
             if self._descriptor < 0:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            _write(self._descriptor, b"!")
+            _write(self._descriptor, what)
         except BlockingIOError:
             pass  # full: it is awake
         except OSError:
@@ -68,6 +90,11 @@ class Rope:
         if self._descriptor >= 0:
             with suppress(OSError):
                 os.close(self._descriptor)
+
+
+def for_normal(number: int) -> bytes:
+    """What is written for a normal channel."""
+    return number.to_bytes(2, "little")
 
 
 def _write(descriptor: int, data: bytes) -> None:

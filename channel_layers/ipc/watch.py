@@ -31,6 +31,8 @@ class Watch:
         self._turn = turn
         self._home = home
         self.loop: asyncio.AbstractEventLoop | None = None
+        #: Normal channels that were rung for, and at which nobody has looked since; see :meth:`Bell.quiet`.
+        self.rung: set[int] = set()
         self._is_over = False
         self._lock = threading.Lock()  # of two threads that settle at once, the later one knows more
         # Those who wait in each loop that was not the home when they began to, and the loops that have been the home:
@@ -87,7 +89,7 @@ class Watch:
         if self.loop is not loop or self._is_over:
             loop.remove_reader(self._bell.descriptor)
             return
-        self._bell.quiet()
+        self.rung.update(self._bell.quiet())
         self._turn()
 
     def soon(self, work: Callable[[], None], seconds: float = 0.0) -> None:
