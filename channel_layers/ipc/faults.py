@@ -19,6 +19,7 @@ LABELS = (
     "push.written",
     "push.published",
     "lock.done",
+    "rewind.tail",
     "flush.marked",
     "flush.raised",
     "take.published",

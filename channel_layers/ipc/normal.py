@@ -17,7 +17,7 @@ from .counters import hash_of
 from .locks import BUSY
 from .mailbox import FULL, NO_ROOM, TOO_LARGE
 from .ropes import Ropes
-from .store import Store
+from .store import CRAMPED, Store
 from .stores import MOVED, Stores
 from .wakeup import EVERY
 
@@ -60,7 +60,7 @@ class NormalChannels:
         def push(found: Store) -> str | None:
             return self._push(found, capacity, payload, deadline, channel)
 
-        outcome = self._stores.run(channel, push)
+        outcome = self._stores.run(channel, push, len(payload))
         if self._expired or self._client.inbox.drops.unwritten:
             self._settle()
         if outcome is None:
@@ -70,7 +70,7 @@ class NormalChannels:
         raise self._error(outcome, channel, capacity, payload)
 
     async def _send_later(self, channel: str, payload: bytes, capacity: int, push: Callable[[Store], Any]) -> None:
-        outcome = await self._stores.run_soon(channel, push)
+        outcome = await self._stores.run_soon(channel, push, len(payload))
         self._settle()
         if outcome is not None:
             raise self._error(outcome, channel, capacity, payload)
@@ -83,7 +83,7 @@ class NormalChannels:
     def _push(self, found: Store, capacity: int, payload: bytes, deadline: float, channel: str) -> str | None:
         """Under the lock of the channel."""
         outcome = found.push(capacity, payload, deadline, self._ropes.ring)
-        if outcome is FULL or outcome is NO_ROOM:
+        if outcome is FULL or outcome is NO_ROOM or outcome is CRAMPED:
             expired = found.expire()
             if expired:
                 self._note_expired(expired, channel)
@@ -312,6 +312,15 @@ class NormalChannels:
             return None
         deadline = time.monotonic() + self._client.expiry
         return self._push(found, found.capacity, payload, deadline, _NAMELESS)
+
+    def send_to_member(self, byte: int, member: tuple[Store, int, int, bytes]) -> Any:
+        """:meth:`push_to_member` under the lock of the channel; BUSY if another process holds it."""
+        while True:
+            outcome = self._client.site.locks.run(byte, self.push_to_member, *member)
+            if outcome is not CRAMPED:
+                return outcome
+            if not member[0].grow(len(member[3])):
+                return NO_ROOM
 
     # The whole
 

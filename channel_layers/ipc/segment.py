@@ -1,4 +1,4 @@
-"""A piece of shared memory that says what it is: made whole and with room for every byte, or not at all."""
+"""A piece of shared memory that says what it is: made whole and with room for what is used, or not at all."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Segment:
     def __init__(self, name: str, descriptor: int, size: int) -> None:
         self.name = name
         self.size = size
+        self._inode = os.fstat(descriptor).st_ino
         self.memory = _map(descriptor, size)
         self.words = memoryview(self.memory).cast("Q")
 
@@ -39,6 +40,23 @@ class Segment:
     def is_whole(self) -> bool:
         """Whether who made it got to the end of that."""
         return self.words[_MAGIC] == _MAGIC_NUMBER
+
+    def reserve(self, size: int) -> bool:
+        """Have room for so many bytes from the beginning; False if the system has no more. It may take long."""
+        posix_ipc = _posix_ipc()
+        try:
+            shared = posix_ipc.SharedMemory(self.name)
+        except OSError:  # also if it was removed, or this process has no descriptor left
+            return False
+        try:
+            if os.fstat(shared.fd).st_ino != self._inode:
+                return False  # it was removed, and made again
+            _make_room(shared.fd, self.name, size)
+        except (InvalidChannelLayerError, LayerUnavailable):
+            return False
+        finally:
+            shared.close_fd()
+        return True
 
     def finish(self, kind: int) -> None:
         """Say what it is; the last thing that is written when it is made."""
@@ -54,9 +72,10 @@ def _map(descriptor: int, size: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size)  # it keeps a descriptor of its own
 
 
-def create(name: str, size: int, permissions: int) -> Segment:
+def create(name: str, size: int, permissions: int, reserved: int | None = None) -> Segment:
     """Make a segment of zeros with room for all its bytes; what had that name before is gone.
 
+    :param reserved: bytes for which there is room, if not for all; the others must not be touched.
     :raises InvalidChannelLayerError: if the system has too little shared memory, or another user has taken the name.
     """
     posix_ipc = _posix_ipc()
@@ -70,7 +89,7 @@ def create(name: str, size: int, permissions: int) -> Segment:
     try:
         with suppress(OSError):  # macOS knows no modes of shared memory beyond those at its creation
             os.fchmod(shared.fd, permissions)
-        _make_room(shared.fd, name, size)
+        _make_room(shared.fd, name, size if reserved is None else reserved)
         return Segment(name, shared.fd, size)
     except BaseException:
         unlink(name)

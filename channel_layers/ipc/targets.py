@@ -15,7 +15,7 @@ from .directory import VERSION
 from .locks import BUSY
 from .mailbox import _FIXED, FULL, GROUP, KIND, TOO_LARGE, Mailbox, Shape
 from .store import _RECORD as _IN_STORE
-from .store import Store
+from .store import CRAMPED, Store
 from .wakeup import Rope
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Targets:
                     self._settle_group(box, outcome)
         for number, channel, store in members:
             member = (store, channel, key, payload)
-            outcome = site.locks.run(site.normal_byte(number), normal.push_to_member, *member)
+            outcome = normal.send_to_member(site.normal_byte(number), member)
             if outcome is BUSY:
                 busy.append((None, site.normal_byte(number), normal.push_to_member, member))
             elif outcome is not None:
@@ -206,7 +206,8 @@ class Targets:
         locks = self._client.site.locks
         outcomes = await asyncio.gather(*(locks.run_soon(byte, work, *arguments) for _, byte, work, arguments in busy))
         missed = 0
-        for (box, *_), outcome in zip(busy, outcomes, strict=True):
+        for (box, byte, _, arguments), first in zip(busy, outcomes, strict=True):
+            outcome = first if first is not CRAMPED else self._client.normal.send_to_member(byte, arguments)
             if outcome is BUSY or (outcome is not None and box is None):
                 missed += 1
             elif box is not None and outcome is not None:

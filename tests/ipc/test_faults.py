@@ -24,12 +24,13 @@ TAKING = ["lock.held", "take.published", "take.asleep", "take.copied", "lock.don
 JOINING = ["lock.held", "join.named", "join.entered", "join.created", "lock.done"]
 RECLAIMING = ["reclaim.begun", "reclaim.unlinked", "reclaim.freed"]
 FLUSHING = ["lock.held", "flush.marked", "flush.raised", "lock.done"]
+REWINDING = ["rewind.tail"]  # see test_store_size
 #: Where the one who stands still holds no lock.
 HARMLESS = {"take.copied", "join.created"}
 
 
 def test_every_label_is_tested() -> None:
-    assert {*PUSHING, *TAKING, *JOINING, *RECLAIMING, *FLUSHING} == set(faults.LABELS)
+    assert {*PUSHING, *TAKING, *JOINING, *RECLAIMING, *FLUSHING, *REWINDING} == set(faults.LABELS)
 
 
 @asynccontextmanager
