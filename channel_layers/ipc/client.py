@@ -191,6 +191,8 @@ class Client:
         """Deliver what has arrived, as far as that is possible now. Where an event loop runs."""
         with self.inbox.lock:
             self._drain()
+            if self.reader is not None:
+                self._count_missed(self.reader)
         self._report()
 
     def _drain(self, prepare: Callable[[Reader], None] | None = None) -> bool:
@@ -248,6 +250,7 @@ class Client:
             is_marked = not inbox.has_unmarked
             if not is_marked:
                 is_marked = self.site.locks.run(self._byte, inbox.mark_full, hash_of) is not BUSY
+            is_marked = self._count_missed(reader) and is_marked
             is_marked = self.normal.wake(watch.rung) and is_marked
             due = inbox.next_to_expire()
         if inbox.drops.unwritten or self.delivery.failures:
@@ -256,9 +259,6 @@ class Client:
             watch.soon(self._turn, _RETRY)
         elif count:
             watch.soon(self._turn)
-        missed = reader.missed_groups()
-        if missed:
-            self.count_missed(missed, "its mailbox")
         if due < self._expiring_at:
             self._expiring_at = due
             watch.soon(partial(self._expire, due), max(0.0, due - time.monotonic()) + 0.001)
@@ -273,8 +273,25 @@ class Client:
             self.inbox.drop_expired()
         self._turn()
 
+    def _count_missed(self, reader: Reader) -> bool:
+        """Count group messages that found no room here, for each member that the group has now; False if the mailbox is
+        locked. Under the lock of the inbox.
+        """
+        if not reader.has_missed:
+            return True
+        missed: Any = self.site.locks.run(self._byte, reader.take_missed)
+        if missed is BUSY:
+            return False
+        for key, count in missed:
+            for channel in self.memberships.members_by_hash(reader, key) if key else ["its mailbox"]:
+                for _ in range(count):
+                    self.inbox.miss(channel)
+        return True
+
     def count_missed(self, count: int, channel: str) -> None:
-        """Count group messages that found no room on their way."""
+        """Count group messages that this client could not bring to a mailbox or a normal channel: once for each, since
+        who is a member there is not known here.
+        """
         inbox = self.inbox
         with inbox.lock:
             for _ in range(count):
