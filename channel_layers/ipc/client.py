@@ -21,10 +21,11 @@ from .counters import hash_of
 from .delivery import Delivery
 from .inbox import MailboxInbox
 from .locks import BUSY
-from .mailbox import IN_ORDER, KIND, Mailbox, Reader, Shape
+from .mailbox import KIND, Mailbox, Reader, Shape
 from .memberships import Memberships
 from .normal import NormalChannels
 from .ring import HEAD
+from .segment import IN_ORDER
 from .site import site_of
 from .targets import Targets
 from .wakeup import Bell, Rope
@@ -95,7 +96,7 @@ class Client:
                 self._byte = self.site.mailbox_byte(self._slot)
                 reader = Reader(mailbox, self.inbox.notice_flush)
                 with self.inbox.lock:
-                    self.inbox.use(reader)
+                    self.inbox.use(reader, partial(self.site.locks.run, self._byte))
                     self.reader = reader
                 self._watch = Watch(bell, self._turn, self.home)
                 self._watch.settle()

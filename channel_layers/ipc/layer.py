@@ -212,7 +212,7 @@ class IPCChannelLayer(BaseChannelLayer):
         self._client.join()
         await self._client.targets.flush()
         with self._inbox.lock:
-            self._inbox.notice_flush()
+            self._inbox.look_for_flush()
 
     async def _close(self) -> None:
         self._client.close()

@@ -12,9 +12,7 @@ A mailbox is one segment: a header, the summary of its groups, the counters of i
 
 from __future__ import annotations
 
-import platform
 import struct
-import sys
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple
@@ -41,10 +39,6 @@ _RECORD = struct.Struct("<IIdBB")
 _FIXED = _RECORD.size
 _pack = _RECORD.pack
 _MASK = 0xFFFF_FFFF
-
-#: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that.
-#: In 32 bits, a word is no single store.
-IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 1 << 32
 
 #: Why a record was not pushed.
 FULL: Final = "full"
@@ -331,7 +325,7 @@ class Reader:
         return bool(words[NOTICED] != words[FLUSHES])
 
     def notice_flush(self) -> None:
-        """The owner has dropped what it held: its counters are in force again. Without the lock."""
+        """The owner has dropped what it held: its counters hold again. Under the lock, or where :meth:`peek` may be."""
         words = self.words
         flushes = words[FLUSHES]  # first: of a flush that comes in between, half may be seen now
         self.mailbox.counters.forget_flushed()

@@ -299,9 +299,10 @@ class NormalChannels:
         if self._expired or self._client.inbox.drops.unwritten:
             self._settle()
         directory = self._client.site.directory
-        version = directory.version
-        if version != self._members_version:
-            numbers = [(number, key) for number, key in directory.normals() if directory.is_member(number)]
+        if directory.version != self._members_version:
+            version, numbers = self._client.site.look(
+                lambda: (directory.version, [each for each in directory.normals() if directory.is_member(each[0])])
+            )
             self._members = [(number, key, self._stores.attach(number)) for number, key in numbers]
             self._members_version = version
         return self._members
@@ -326,7 +327,8 @@ class NormalChannels:
 
     def all(self) -> list[tuple[int, Store]]:
         """Number and store of every normal channel."""
-        return [(number, self._stores.attach(number)) for number, _ in self._client.site.directory.normals()]
+        normals = self._client.site.look(self._client.site.directory.normals)
+        return [(number, self._stores.attach(number)) for number, _ in normals]
 
     async def discard(self, channel: str) -> None:
         """Drop what a channel holds, and its memberships."""

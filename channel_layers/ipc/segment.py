@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import platform
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ..exceptions import InvalidChannelLayerError, LayerUnavailable
 from ..extras import require_extra
@@ -17,6 +18,11 @@ LAYOUT = 1
 
 #: Bytes at the beginning of each segment: 64 words of 8 bytes, of which the first four say what it is.
 HEADER = 512
+
+#: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that: what
+#: consists of more than one word is looked at under it, and of a single word no more is concluded than that it was so.
+#: In 32 bits, a word is no single store.
+IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 1 << 32
 
 _MAGIC, _LAYOUT, _SIZE, _KIND = range(4)
 _MAGIC_NUMBER = 0x314C_5F43_5049_4C43  # "CLIPC_L1" read as a little-endian number
@@ -38,8 +44,8 @@ class Segment:
 
     @property
     def is_whole(self) -> bool:
-        """Whether who made it got to the end of that."""
-        return self.words[_MAGIC] == _MAGIC_NUMBER
+        """Whether who made it got to the end of that. What is written last may be seen first; none of these is zero."""
+        return self.words[_MAGIC] == _MAGIC_NUMBER and 0 not in self.words[_LAYOUT : _KIND + 1].tolist()
 
     def reserve(self, size: int) -> bool:
         """Have room for so many bytes from the beginning; False if the system has no more. It may take long."""
@@ -125,7 +131,7 @@ def attach(name: str, kind: int) -> Segment | None:
         shared.close_fd()
     words = segment.words
     if not segment.is_whole:
-        if words[_MAGIC]:
+        if words[_MAGIC] not in (0, _MAGIC_NUMBER):
             raise _refused(name, "it does not begin as those of channel_layers do")
         return None
     if words[_LAYOUT] != LAYOUT:

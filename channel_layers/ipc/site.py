@@ -18,6 +18,7 @@ from . import directory as layout
 from . import faults, segment
 from .directory import FREE, HERE, JOINING, LEAVING, NORMALS, SLOTS, Directory
 from .locks import BUSY, RecordLocks
+from .segment import IN_ORDER
 from .wakeup import remove
 
 # Bytes of the lock file.
@@ -144,6 +145,14 @@ class Site:
         if result is BUSY:
             raise LayerUnavailable(f"another process was stopped while it held {self._lock_path}")
         return result
+
+    def look(self, work: Callable[[], Any]) -> Any:
+        """Read what belongs together in the directory. Where it would not be seen in the order in which it was written,
+        under the lock: whoever saw the new version with the old entries would keep those until the next change.
+
+        :raises LayerUnavailable: if another process holds the lock for too long.
+        """
+        return work() if IN_ORDER else self.with_directory(work)
 
     def _open_lock_file(self, permissions: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -112,7 +112,7 @@ class Store:
         self.words[_WAITING + slot // 64] &= ~(1 << slot % 64)
 
     def is_waiting(self, slot: int) -> bool:
-        """Whether somebody waits in a slot. Without the lock."""
+        """Whether somebody waits in a slot. Without the lock, for its own slot: others only take that mark away."""
         return bool(self.words[_WAITING + slot // 64] >> slot % 64 & 1)
 
     def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int, int], bool]) -> str | None:

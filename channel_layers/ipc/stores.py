@@ -53,7 +53,7 @@ class Stores:
         return key, number, found
 
     def exists(self, channel: str) -> bool:
-        """Whether there is such a channel."""
+        """Whether there is such a channel. One that is made at this very moment may be missed."""
         return self._client.site.directory.find_normal(hash_of(channel)) is not None
 
     def attach(self, number: int) -> Store:

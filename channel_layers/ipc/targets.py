@@ -86,11 +86,12 @@ class Targets:
 
     def _refresh(self) -> View:
         site, before = self._client.site, self._view
-        version = site.directory.version
-        if version == before.version:
+        directory = site.directory
+        if directory.version == before.version:
             return before
+        version, clients = site.look(lambda: (directory.version, list(directory.clients())))
         boxes: dict[str, Box] = {}
-        for slot, client, number in site.directory.clients():
+        for slot, client, number in clients:
             box = before.boxes.get(client)
             if box is None or box.number != number:
                 box = self._open(slot, number)
