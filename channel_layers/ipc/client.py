@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from ..background import background_is_running, background_loop
+from ..background import background_loop
 from ..ending import at_exit
 from ..exceptions import LayerUnavailable
 from ..home import Home
@@ -20,6 +20,7 @@ from . import segment
 from .counters import hash_of
 from .delivery import Delivery
 from .inbox import MailboxInbox
+from .lives import clients, close_all
 from .locks import BUSY
 from .mailbox import KIND, Mailbox, Reader, Shape
 from .memberships import Memberships
@@ -48,6 +49,7 @@ class Client:
         capacity_of: Callable[[str], int],
     ) -> None:
         self.id = new_client_id()
+        self.process = os.getpid()
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.memory = memory
@@ -81,7 +83,7 @@ class Client:
             with self._turn_lock:
                 if self.slot is None:
                     background_loop()  # who is collected or closed without a loop needs it
-                    at_exit(_close_all)
+                    at_exit(close_all)
                     self.slot = self.site.join(self.id, self.permissions)
 
     def furnish(self) -> Reader:
@@ -143,8 +145,9 @@ class Client:
     def abandon(self) -> None:
         """After fork(): leave everything to the parent."""
         clients.discard(self)
-        if self._watch is not None:
-            self._watch.abandon()
+        watch = self._watch
+        if watch is not None:
+            watch.abandon()
 
     # Home
 
@@ -283,10 +286,7 @@ class Client:
         missed: Any = self.site.locks.run(self._byte, reader.take_missed)
         if missed is BUSY:
             return False
-        for key, count in missed:
-            for channel in self.memberships.members_by_hash(reader, key) if key else ["its mailbox"]:
-                for _ in range(count):
-                    self.inbox.miss(channel)
+        self.delivery.count_missed(reader, missed)
         return True
 
     def count_missed(self, count: int, channel: str) -> None:
@@ -325,18 +325,3 @@ class Client:
                 self.delivery.end_member(reader, group, channel)
         self._report()
         return is_done
-
-
-#: All clients of this process.
-clients: weakref.WeakSet[Client] = weakref.WeakSet()
-
-
-def close_soon(client: Client) -> None:
-    """Close a client whose layer nobody refers to any more. The garbage collector may call this anywhere."""
-    if client.slot is not None and background_is_running():
-        background_loop().call_soon_threadsafe(client.close)
-
-
-def _close_all() -> None:
-    for client in tuple(clients):
-        client.close()

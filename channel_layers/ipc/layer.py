@@ -17,7 +17,8 @@ from ..remote import GroupMessage
 from ..serializers import MsgpackSerializer
 from ..spec import BaseChannelLayer
 from ..statistics import Statistics, read_statistics
-from .client import Client, close_soon
+from .client import Client
+from .lives import close_soon
 from .locks import PATIENCE
 from .mailbox import ADD, DISCARD
 
@@ -88,7 +89,6 @@ class IPCChannelLayer(BaseChannelLayer):
 
     def _after_fork(self) -> None:
         self._goodbye.detach()
-        self._client.abandon()
         self._start_afresh()
 
     # Encoding

@@ -39,6 +39,7 @@ class Bell:
         os.chmod(path, permissions)
         # For writing, too: so it never comes to its end when the last writer goes.
         self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        _bells.add(self)
 
     def quiet(self) -> set[int]:
         """Take out what was written; the numbers of normal channels, perhaps EVERY, that were rung for."""
@@ -55,8 +56,25 @@ class Bell:
         return numbers
 
     def close(self) -> None:
-        """Close the pipe; its name stays."""
-        os.close(self.descriptor)
+        """Close the pipe; its name stays. Said twice, it is still closed once."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            _bells.discard(self)
+            os.close(descriptor)
+
+
+# Those that are open in this process.
+_bells: set[Bell] = set()
+
+
+def _close_after_fork() -> None:
+    # A child that kept one open would seem to be its reader, when the parent is dead.
+    for bell in tuple(_bells):
+        bell.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_after_fork)
 
 
 class Rope:

@@ -28,6 +28,7 @@ class Watch:
 
     def __init__(self, bell: Bell, turn: Callable[[], None], home: Home) -> None:
         self._bell = bell
+        self._descriptor = bell.descriptor  # by which loops know it, also when it is closed
         self._turn = turn
         self._home = home
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -78,16 +79,16 @@ class Watch:
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.loop is loop and not self._is_over:
-            loop.add_reader(self._bell.descriptor, self._rung, loop)
+            loop.add_reader(self._descriptor, self._rung, loop)
             self._turn()
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.loop is not loop:  # it may be its turn again
-            loop.remove_reader(self._bell.descriptor)
+            loop.remove_reader(self._descriptor)
 
     def _rung(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.loop is not loop or self._is_over:
-            loop.remove_reader(self._bell.descriptor)
+            loop.remove_reader(self._descriptor)
             return
         self.rung.update(self._bell.quiet())
         self._turn()
@@ -112,16 +113,15 @@ class Watch:
 
         def end() -> None:
             if loop is not None and not loop.is_closed():
-                loop.remove_reader(self._bell.descriptor)
+                loop.remove_reader(self._descriptor)
             self._bell.close()
 
         if loop is None or not self._in(loop, end):
             self._bell.close()
 
     def abandon(self) -> None:
-        """After fork(): the loop is the parent's, or shares its selector; only the descriptor is ours."""
+        """After fork(): the loop is the parent's, or shares its selector."""
         self._is_over = True
-        self._bell.close()
 
     @staticmethod
     def _in(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> bool:
