@@ -87,6 +87,8 @@ class Site:
 
         :raises InvalidChannelLayerError: if it cannot be used.
         """
+        if not self.slots:
+            self._take_name()  # this process may have become another user's since, as servers do after they fork
         segment.attach(self._directory_name, layout.KIND)
 
     def join(self, client: str, permissions: int) -> int:
@@ -100,7 +102,7 @@ class Site:
             try:
                 while True:
                     if not self.slots:
-                        self._take_name()  # of who this process is now: it may have been started as another user
+                        self._take_name()
                         self._open_lock_file(permissions)
                     slot = self.with_directory(self._join, client, permissions)
                     if slot is not None:
@@ -281,7 +283,9 @@ class Site:
             self.locks.give_up(_LIFE + slot)
 
     def _remove_mailbox(self, slot: int) -> None:
-        segment.unlink(self.mailbox_name(slot))
+        # What another user has put there in its place is not ours to remove, and keeps nobody from leaving.
+        with suppress(InvalidChannelLayerError):
+            segment.unlink(self.mailbox_name(slot))
         with suppress(InvalidChannelLayerError):
             remove(self.bell_path(slot))
 
@@ -291,7 +295,8 @@ class Site:
         # Also the one that was being made when its maker died.
         first_free = self.directory.free_normal()
         for number in range(NORMALS if first_free is None else first_free + 1):
-            segment.unlink(self.normal_name(number))
+            with suppress(InvalidChannelLayerError):
+                segment.unlink(self.normal_name(number))
 
     def _remove_everything(self) -> None:
         self._remove_contents()
