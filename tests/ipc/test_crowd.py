@@ -30,11 +30,17 @@ def test_a_crowd(prefix: str) -> None:
         for number, method in enumerate(METHODS)
         if method == "independent"
     ]
-    asyncio.run(_lead(prefix))
-    for process in forked:
-        process.join(10)
-    assert [process.exitcode for process in forked] == [0] * len(forked)
-    assert [process.wait(10) for process in started] == [0] * len(started)
+    try:
+        asyncio.run(_lead(prefix))
+        for process in forked:
+            process.join(10)
+        assert [process.exitcode for process in forked] == [0] * len(forked)
+        assert [process.wait(10) for process in started] == [0] * len(started)
+    finally:
+        for each in (*forked, *started):
+            each.kill()
+        for process in started:
+            process.wait()
 
 
 async def _lead(prefix: str) -> None:
