@@ -323,6 +323,11 @@ class NormalChannels:
             if not member[0].grow(len(member[3])):
                 return NO_ROOM
 
+    async def send_to_member_soon(self, byte: int, member: tuple[Store, int, int, bytes]) -> Any:
+        """The same, trying for a while."""
+        outcome = await self._client.site.locks.run_soon(byte, self.push_to_member, *member)
+        return outcome if outcome is not CRAMPED else self.send_to_member(byte, member)
+
     # The whole
 
     def all(self) -> list[tuple[int, Store]]:

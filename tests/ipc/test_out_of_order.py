@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from channel_layers.ipc import IPCChannelLayer, client, inbox, segment, site
+from channel_layers.ipc import IPCChannelLayer, client, door, inbox, segment, site
 from channel_layers.ipc.counters import Counters
 from channel_layers.ipc.directory import Directory
 
@@ -24,13 +24,13 @@ async def test_looks_are_under_a_lock(prefix: str, monkeypatch: pytest.MonkeyPat
 
         def watched(name: str, look: Callable[..., Any]) -> Callable[..., Any]:
             def work(*arguments: Any) -> Any:
-                assert here.locks._inside, f"{name} without a lock"
+                assert here.locks.is_inside, f"{name} without a lock"
                 seen.append(name)
                 return look(*arguments)
 
             return work
 
-        for module in (client, inbox, site):
+        for module in (client, door, inbox, site):
             monkeypatch.setattr(module, "IN_ORDER", False)
         for kind, name in LOOKS:
             monkeypatch.setattr(kind, name, watched(name, getattr(kind, name)))
