@@ -54,12 +54,13 @@ class Connection:
         self._sock = sock
         _all.add(self)
         self._fd = sock.fileno()
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._patience = patience
         self._lost = lost
         self._parser = hiredis.Reader()
         self._waiting: deque[Reply] = deque()
         self._out: list[bytes] = []
-        self._unsent: deque[memoryview] = deque()
+        self._unsent: deque[bytes | memoryview] = deque()
         self._gathered: Callable[[], None] | None = None
         self._is_flush_due = False
         self._is_held = False
@@ -196,12 +197,25 @@ class Connection:
             return
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
+        self._send(data)
+
+    def ask_alone(self, command: bytes, reply: Reply) -> None:
+        """:meth:`ask` and :meth:`flush`, in one step where nothing else was asked."""
+        if self._out or self._is_held or self.closed or self._gathered is not None:
+            self.ask(command, reply)
+            self.flush()
+        else:
+            self._waiting.append(reply)
+            self._asked += 1
+            self._send(command)
+
+    def _send(self, data: bytes) -> None:
         loop = self.loop
         if loop is not None:
             self._written.append((self._asked, loop.time()))
             if self._watch is None:
                 self._watch_replies()
-        self._unsent.append(memoryview(data))
+        self._unsent.append(data)
         if len(self._unsent) == 1:
             self._write()
 
@@ -218,11 +232,12 @@ class Connection:
         unsent = self._unsent
         try:
             while unsent:
-                sent = self._sock.send(unsent[0])
-                if sent == len(unsent[0]):
+                data = unsent[0]
+                sent = self._sock.send(data)
+                if sent == len(data):
                     unsent.popleft()
                 else:
-                    unsent[0] = unsent[0][sent:]
+                    unsent[0] = memoryview(data)[sent:]
         except _LATER:
             if self.loop is not None:
                 self.loop.add_writer(self._fd, self._writable)
@@ -248,7 +263,7 @@ class Connection:
                 self._has_heard = True
                 self._parser.feed(data)
                 # A TLS socket may hold more than the selector knows of.
-                if len(data) < _READ_SIZE and not isinstance(self._sock, ssl.SSLSocket):
+                if len(data) < _READ_SIZE and not self._is_tls:
                     break
         except _LATER:
             pass
