@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 import time
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from ..background import background_is_running, background_loop
+from ..background import background_loop
 from ..ending import at_exit
 from ..exceptions import LayerUnavailable
 from ..home import Home
@@ -19,13 +19,15 @@ from ..names import new_client_id
 from . import segment
 from .counters import hash_of
 from .delivery import Delivery
-from .door import IN_ORDER, Door
+from .door import Door
 from .inbox import MailboxInbox
+from .lives import clients, close_all
 from .locks import BUSY
 from .mailbox import KIND, Mailbox, Reader, Shape
 from .memberships import Memberships
 from .normal import NormalChannels
 from .ring import HEAD
+from .segment import IN_ORDER
 from .site import site_of
 from .targets import Targets
 from .wakeup import Bell, Rope
@@ -53,6 +55,7 @@ class Client:
         self.id = new_client_id()
         #: The same as a word of shared memory, as far as it fits in there.
         self.number = int(self.id[2:], 16) & (1 << 64) - 1
+        self.process = os.getpid()
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.memory = memory
@@ -87,7 +90,7 @@ class Client:
             with self._turn_lock:
                 if self.slot is None:
                     background_loop()  # who is collected or closed without a loop needs it
-                    at_exit(_close_all)
+                    at_exit(close_all)
                     self.slot = self.site.join(self.id, self.permissions)
 
     def furnish(self) -> Reader:
@@ -102,10 +105,10 @@ class Client:
                 self._door = Door(self, self.own_slot, mailbox.words)
                 reader = Reader(mailbox, self.inbox.notice_flush)
                 with self.inbox.lock:
-                    self.inbox.use(reader)
+                    self.inbox.use(reader, self._door.run)
                     self.reader = reader
-                self._watch = Watch(bell, self._turn)
-                self._watch.move(self.home.loop)
+                self._watch = Watch(bell, self._turn, self.home)
+                self._watch.settle()
             return self.reader
 
     @property
@@ -149,22 +152,28 @@ class Client:
     def abandon(self) -> None:
         """After fork(): leave everything to the parent."""
         clients.discard(self)
-        if self._watch is not None:
-            self._watch.abandon()
+        watch = self._watch
+        if watch is not None:
+            watch.abandon()
 
     # Home
 
     def _moved_in(self, home: asyncio.AbstractEventLoop) -> None:
         watch = self._watch
         if watch is not None:
-            watch.move(home)
+            watch.settle()
 
     def _moved_out(self) -> None:
         with self.inbox.lock:
             self.inbox.wake_unwoken()
         watch = self._watch
         if watch is not None:
-            watch.move(None)
+            watch.settle()
+
+    def apart(self, waiting: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """Wait for something in a loop that is not the home."""
+        watch = self._watch
+        return watch.apart(waiting) if watch is not None else waiting
 
     # Reading
 
@@ -193,6 +202,8 @@ class Client:
         """Deliver what has arrived, as far as that is possible now. Where an event loop runs."""
         with self.inbox.lock:
             self._drain()
+            if self.reader is not None and self._door is not None:
+                self._count_missed(self.reader, self._door)
         self._report()
 
     def _drain(self, prepare: Callable[[Reader], None] | None = None) -> bool:
@@ -257,7 +268,8 @@ class Client:
             is_marked = not inbox.has_unmarked
             if not is_marked:
                 is_marked = door.run(inbox.mark_full, hash_of) is not BUSY
-            is_marked = self.normal.wake() and is_marked
+            is_marked = self._count_missed(reader, door) and is_marked
+            is_marked = self.normal.wake(watch.rung) and is_marked
             due = inbox.next_to_expire()
         if inbox.drops.unwritten or self.delivery.failures:
             self._report()
@@ -265,12 +277,11 @@ class Client:
             watch.soon(self._turn, _RETRY)
         elif count:
             watch.soon(self._turn)
-        missed = reader.missed_groups()
-        if missed:
-            self.count_missed(missed, "its mailbox")
         if due < self._expiring_at:
             self._expiring_at = due
             watch.soon(partial(self._expire, due), max(0.0, due - time.monotonic()) + 0.001)
+        if loop is not self.home.loop:
+            watch.settle()  # those who waited in other loops may have gone
 
     def _expire(self, due: float) -> None:
         if due != self._expiring_at or asyncio._get_running_loop() is not self._expiring_in:
@@ -280,8 +291,22 @@ class Client:
             self.inbox.drop_expired()
         self._turn()
 
+    def _count_missed(self, reader: Reader, door: Door) -> bool:
+        """Count group messages that found no room here, for each member that the group has now; False if the mailbox is
+        locked. Under the lock of the inbox.
+        """
+        if not reader.has_missed:
+            return True
+        missed: Any = door.run(reader.take_missed)
+        if missed is BUSY:
+            return False
+        self.delivery.count_missed(reader, missed)
+        return True
+
     def count_missed(self, count: int, channel: str) -> None:
-        """Count group messages that found no room on their way."""
+        """Count group messages that this client could not bring to a mailbox or a normal channel: once for each, since
+        who is a member there is not known here.
+        """
         inbox = self.inbox
         with inbox.lock:
             for _ in range(count):
@@ -314,18 +339,3 @@ class Client:
                 self.delivery.end_member(reader, group, channel)
         self._report()
         return is_done
-
-
-#: All clients of this process.
-clients: weakref.WeakSet[Client] = weakref.WeakSet()
-
-
-def close_soon(client: Client) -> None:
-    """Close a client whose layer nobody refers to any more. The garbage collector may call this anywhere."""
-    if client.slot is not None and background_is_running():
-        background_loop().call_soon_threadsafe(client.close)
-
-
-def _close_all() -> None:
-    for client in tuple(clients):
-        client.close()

@@ -64,6 +64,13 @@ class Delivery:
         else:
             self.end_member(reader, group, self._name(payload))
 
+    def count_missed(self, reader: Reader, missed: list[tuple[int, int]]) -> None:
+        """Count what :meth:`Reader.take_missed` tells of, for each member that the group has now."""
+        for key, count in missed:
+            for channel in self._memberships.members_by_hash(reader, key) if key else ["its mailbox"]:
+                for _ in range(count):
+                    self._inbox.miss(channel)
+
     def end_member(self, reader: Reader, group: str, channel: str) -> None:
         """End a membership, or, without a group, all of a channel, and drop what it holds."""
         if group:

@@ -1,7 +1,8 @@
 """The directory of one user and prefix: which clients there are, and which normal channels.
 
-It is a segment of fixed size. All that changes it holds its lock; reading needs none, since every entry is written
-before the word that makes it valid, and ``version`` tells when to look again.
+It is a segment of fixed size. All that changes it holds its lock. Reading needs none where stores are seen in their
+order, since every entry is written before the word that makes it valid, and after both ``version``, which tells when to
+look again. Elsewhere single words are read without it, and entries under it (``Site.look()``).
 """
 
 from __future__ import annotations

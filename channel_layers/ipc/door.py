@@ -18,8 +18,6 @@ before it looks at what the other says, so they cannot both miss it, and at most
 
 from __future__ import annotations
 
-import platform
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -27,13 +25,10 @@ from typing import TYPE_CHECKING, Any, Final
 from . import faults
 from .directory import SLOTS, inside_word
 from .locks import BUSY, PATIENCE, keep_trying
+from .segment import IN_ORDER
 
 if TYPE_CHECKING:
     from .client import Client
-
-#: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that.
-#: In 32 bits, a word is no single store.
-IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 1 << 32
 
 # Words of the mailbox's header: the number of the favoured client, the slot of the one that was favoured last, and the
 # number of the one that pushed last. They are written under the record lock only.

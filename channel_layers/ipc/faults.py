@@ -22,6 +22,7 @@ LABELS = (
     "push.written",
     "push.published",
     "lock.done",
+    "rewind.tail",
     "flush.marked",
     "flush.raised",
     "take.published",

@@ -10,7 +10,9 @@ from typing import Any
 from ..inbox import ChannelQueue
 from ..remote import RemoteInbox
 from .counters import NOWHERE, Counters
+from .locks import BUSY
 from .mailbox import FLUSHES, NOTICED, Reader
+from .segment import IN_ORDER
 
 #: Seconds between two looks at all channels, at the least, and as a part of the expiry.
 _PAUSE, _PAUSES = 0.05, 20
@@ -30,6 +32,7 @@ class MailboxInbox(RemoteInbox):
         super().__init__(expiry, capacity_of, drop_old=False)
         self._forget_memberships = forget
         self._reader: Reader | None = None
+        self._locked: Callable[..., Any] | None = None
         self._counters: Counters | None = None
         # Of channels that have counted messages here, or are marked full: as long as nobody else is given the entry.
         self._entries: dict[ChannelQueue, int] = {}
@@ -41,9 +44,13 @@ class MailboxInbox(RemoteInbox):
         self._looked_until = 0.0
         self.on_leave = self._has_left
 
-    def use(self, reader: Reader | None) -> None:
-        """Keep the counters of this mailbox from now on. Under the lock, and empty."""
+    def use(self, reader: Reader | None, locked: Callable[..., Any] | None = None) -> None:
+        """Keep the counters of this mailbox from now on. Under the lock, and empty.
+
+        :param locked: calls something under the lock of the mailbox.
+        """
         self._reader = reader
+        self._locked = locked
         self._counters = reader.mailbox.counters if reader is not None else None
         self._entries.clear()
         self.full.clear()
@@ -163,17 +170,24 @@ class MailboxInbox(RemoteInbox):
     def claim(self, channel: str) -> Any:
         """Take the oldest message, unless the layer was flushed since it came."""
         reader = self._reader
-        if reader is not None and reader.words[NOTICED] != reader.words[FLUSHES]:
-            self.notice_flush()
+        if reader is not None and reader.words[NOTICED] != reader.words[FLUSHES] and not self.look_for_flush():
+            return None  # all that is here was flushed
         return super().claim(channel)
 
     def unread(self) -> int:
         """How many messages wait, if the layer was not flushed since they came."""
-        self.notice_flush()
+        self.look_for_flush()
         return super().unread()
 
+    def look_for_flush(self) -> bool:
+        """:meth:`notice_flush` where the mailbox is not locked; False if another process holds the lock."""
+        if IN_ORDER or self._locked is None or self._reader is None or not self._reader.has_flush:
+            self.notice_flush()
+            return True
+        return self._locked(self.notice_flush) is not BUSY
+
     def notice_flush(self) -> None:
-        """Drop everything if the layer was flushed."""
+        """Drop everything if the layer was flushed. Under the lock of the mailbox, unless all is seen in order."""
         reader, counters = self._reader, self._counters
         if reader is None or not reader.has_flush:
             return

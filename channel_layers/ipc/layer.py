@@ -17,7 +17,8 @@ from ..remote import GroupMessage
 from ..serializers import MsgpackSerializer
 from ..spec import BaseChannelLayer
 from ..statistics import Statistics, read_statistics
-from .client import Client, close_soon
+from .client import Client
+from .lives import close_soon
 from .locks import PATIENCE
 from .mailbox import ADD, DISCARD
 
@@ -88,7 +89,6 @@ class IPCChannelLayer(BaseChannelLayer):
 
     def _after_fork(self) -> None:
         self._goodbye.detach()
-        self._client.abandon()
         self._start_afresh()
 
     # Encoding
@@ -138,7 +138,8 @@ class IPCChannelLayer(BaseChannelLayer):
         client = self._client
         if client.reader is None:
             client.furnish()
-        return self._inbox.take(channel) if "!" in channel else client.normal.receive(channel)
+        waiting = self._inbox.take(channel) if "!" in channel else client.normal.receive(channel)
+        return waiting if asyncio._get_running_loop() is client.home.loop else client.apart(waiting)
 
     def _may_receive(self, channel: str) -> bool:
         return "!" not in channel or client_id_of(channel) == self._client.id
@@ -211,7 +212,7 @@ class IPCChannelLayer(BaseChannelLayer):
         self._client.join()
         await self._client.targets.flush()
         with self._inbox.lock:
-            self._inbox.notice_flush()
+            self._inbox.look_for_flush()
 
     async def _close(self) -> None:
         self._client.close()

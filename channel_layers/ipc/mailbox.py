@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 from . import faults
 from .counters import NOWHERE, Counters
+from .missed import Missed
 from .ring import HEAD, TAIL, Ring
 from .segment import HEADER, Segment
 from .wakeup import Rope
@@ -27,9 +28,9 @@ from .wakeup import Rope
 #: What kind of segment a mailbox is.
 KIND = 2
 
-# Words of the header. Those below MISSED are changed under the lock only.
-SLEEPING, DIRTY, REBUILD, FLUSH_AT, FLUSHES, MISSED, _SUMMARY, _COUNTERS, _RING = range(24, 33)
-NOTICED = 40  # the owner's: how many flushes it has noticed
+# Words of the header. Those below _SUMMARY are changed under the lock only.
+SLEEPING, DIRTY, REBUILD, FLUSH_AT, FLUSHES, _SUMMARY, _COUNTERS, _RING = range(24, 32)
+NOTICED = 40  # the owner's: how many flushes it has noticed; those that follow are those of Missed
 
 #: Kinds of records.
 DIRECT, GROUP, ADD, DISCARD, END = range(5)
@@ -96,6 +97,7 @@ class Mailbox:
         self.summary = memoryview(segment.memory)[HEADER:counters].cast("I")
         self.counters = Counters(segment, counters, shape.counters)
         self.ring = Ring(segment, counters + Counters.room(shape.counters), shape.ring)
+        self.missed = Missed(segment.words)
         self._rope = rope
 
     # By senders, under the lock
@@ -132,7 +134,7 @@ class Mailbox:
             self.count_group(key)
         why_not = self._push(kind, NOWHERE, name, payload)
         if why_not is not None and kind == GROUP:
-            words[MISSED] += 1
+            self.missed.note(key)
         return why_not
 
     def _push(self, kind: int, entry: int, name: bytes, payload: bytes, woken: int = 0) -> str | None:
@@ -220,7 +222,7 @@ class Reader:
         self._on_flush = on_flush
         self.words = mailbox.words
         self.taken = 0
-        self.missed = 0
+        self._missed = 0
         self._sleeps = 0
         #: Hashes of groups whose summary is to be looked at when nothing is on its way.
         self.stale: set[int] = set()
@@ -311,11 +313,17 @@ class Reader:
             faults.hook("take.copied")
         return payload, entry
 
-    def missed_groups(self) -> int:
-        """Group messages for which there was no room, since this was last asked."""
-        missed = self.words[MISSED] - self.missed
-        self.missed += missed
-        return missed
+    @property
+    def has_missed(self) -> bool:
+        """Whether there were group messages without room that :meth:`take_missed` has not told of. Without the lock."""
+        return self.mailbox.missed.total != self._missed
+
+    def take_missed(self) -> list[tuple[int, int]]:
+        """The hash of a group, 0 for any other, and how many messages to it found no room. Under the lock."""
+        before = self._missed
+        self._missed, by_group = self.mailbox.missed.take()
+        others = self._missed - before - sum(count for _, count in by_group)
+        return [*by_group, (0, others)] if others > 0 else by_group
 
     def mend(self, unread: Callable[[], dict[int, int]], groups: Callable[[int], int]) -> None:
         """Put right what deaths and departures have left. Under the lock, when nothing is on its way.
@@ -338,7 +346,7 @@ class Reader:
         return bool(words[NOTICED] != words[FLUSHES])
 
     def notice_flush(self) -> None:
-        """The owner has dropped what it held: its counters are in force again. Without the lock."""
+        """The owner has dropped what it held: its counters hold again. Under the lock, or where :meth:`peek` may be."""
         words = self.words
         flushes = words[FLUSHES]  # first: of a flush that comes in between, half may be seen now
         self.mailbox.counters.forget_flushed()

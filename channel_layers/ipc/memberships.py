@@ -53,6 +53,11 @@ class Memberships:
             reader.stale.add(reader.mailbox.bucket(hash_of(group)))
         return members
 
+    def members_by_hash(self, reader: Reader, key: int) -> list[str]:
+        """The same, of the group whose name has this hash."""
+        names = self._counted.get(reader.mailbox.bucket(key), ())
+        return [channel for name in tuple(names) if hash_of(name) == key for channel in self.members(reader, name)]
+
     def count(self, reader: Reader, group: str) -> None:
         """Count a group that will have members. Under the lock of the mailbox."""
         key = hash_of(group)

@@ -14,12 +14,12 @@ from ..exceptions import ChannelFull, LayerClosed, LayerUnavailable, MessageTooL
 from ..waiters import Waiters
 from . import store
 from .counters import hash_of
-from .directory import FREE
 from .locks import BUSY
 from .mailbox import FULL, NO_ROOM, TOO_LARGE
-from .store import Store
+from .ropes import Ropes
+from .store import CRAMPED, Store
 from .stores import MOVED, Stores
-from .wakeup import Rope
+from .wakeup import EVERY
 
 if TYPE_CHECKING:
     from .client import Client
@@ -35,16 +35,16 @@ class NormalChannels:
         self._client = client
         self._waiters: dict[str, Waiters] = {}
         self._stores = Stores(client, self._waiters, self._note_expired)
+        # By number: the channels for which its bell was to ring, as those said who waited there last.
+        self._places: dict[int, set[str]] = {}
         self._slot: int | None = None  # in which this client has waited, also while it is being closed
         # What could not be done where it was found, and is done by the next operation. Waits whose coroutine was thrown
         # away while the inbox was locked, and whether they were woken; channels whose lock was busy when the last wait
-        # there ended; channels in which messages expired, and how many; slots whose bells were silent.
+        # there ended; channels in which messages expired, and how many.
         self._abandoned: deque[tuple[str, asyncio.Future[None], bool]] = deque()
         self._marked: set[str] = set()
         self._expired: deque[tuple[str, int]] = deque()
-        self._silent: set[int] = set()
-        self._ropes: dict[int, Rope] = {}
-        self._ropes_version = -1
+        self._ropes = Ropes(client)
         self._members: list[tuple[int, int, Store]] = []
         self._members_version = -1
         self._times_closed = 0
@@ -54,13 +54,13 @@ class NormalChannels:
     def send(self, channel: str, payload: bytes, capacity: int) -> Coroutine[Any, Any, None] | None:
         """Append a message, or raise what ``send`` raises."""
         deadline = time.monotonic() + self._client.expiry
-        if self._silent:
-            self._bury_silent()
+        if self._ropes.silent:
+            self._ropes.bury_silent()
 
         def push(found: Store) -> str | None:
             return self._push(found, capacity, payload, deadline, channel)
 
-        outcome = self._stores.run(channel, push)
+        outcome = self._stores.run(channel, push, len(payload))
         if self._expired or self._client.inbox.drops.unwritten:
             self._settle()
         if outcome is None:
@@ -70,7 +70,7 @@ class NormalChannels:
         raise self._error(outcome, channel, capacity, payload)
 
     async def _send_later(self, channel: str, payload: bytes, capacity: int, push: Callable[[Store], Any]) -> None:
-        outcome = await self._stores.run_soon(channel, push)
+        outcome = await self._stores.run_soon(channel, push, len(payload))
         self._settle()
         if outcome is not None:
             raise self._error(outcome, channel, capacity, payload)
@@ -82,33 +82,13 @@ class NormalChannels:
 
     def _push(self, found: Store, capacity: int, payload: bytes, deadline: float, channel: str) -> str | None:
         """Under the lock of the channel."""
-        outcome = found.push(capacity, payload, deadline, self._ring)
-        if outcome is FULL or outcome is NO_ROOM:
+        outcome = found.push(capacity, payload, deadline, self._ropes.ring)
+        if outcome is FULL or outcome is NO_ROOM or outcome is CRAMPED:
             expired = found.expire()
             if expired:
                 self._note_expired(expired, channel)
-                outcome = found.push(capacity, payload, deadline, self._ring)
+                outcome = found.push(capacity, payload, deadline, self._ropes.ring)
         return outcome
-
-    def _ring(self, slot: int) -> bool:
-        """Ring for who waits in a slot; False if somebody may wait there still."""
-        directory = self._client.site.directory
-        version = directory.version
-        if version != self._ropes_version:
-            self._ropes, self._ropes_version = {}, version
-        rope = self._ropes.get(slot)
-        if rope is None:
-            rope = self._ropes[slot] = Rope(self._client.site.bell_path(slot))
-        if rope.pull() or directory.state(slot) == FREE:
-            return True
-        self._silent.add(slot)
-        return False
-
-    def _bury_silent(self) -> None:
-        # Otherwise everybody who sends would try again to ring for the dead.
-        silent, self._silent = self._silent, set()
-        for slot in silent:
-            self._client.site.bury(slot)
 
     # Receiving
 
@@ -135,7 +115,7 @@ class NormalChannels:
                 future = waiters.add(at_front=woken)
             try:
                 # First the future, then the look: who pushes after the look rings, and finds the future.
-                result = await self._stores.run_soon(channel, lambda found: found.take(self._client.slot))
+                result = await self._stores.run_soon(channel, lambda found: self._take(found, channel))
                 if result is not BUSY:
                     payload = self._counted(channel, *result)
                     if payload is not None:
@@ -160,6 +140,13 @@ class NormalChannels:
                 raise
             if result is BUSY:
                 self._go(channel, future)
+
+    def _take(self, found: Store, channel: str) -> tuple[bytes | None, int]:
+        """Take the oldest message, or wait for the bell. Under the lock of the channel, as who rings is: so whoever
+        hears it knows for what.
+        """
+        self._places.setdefault(found.number, set()).add(channel)
+        return found.take(self._client.slot)
 
     def _counted(self, channel: str, payload: bytes | None, expired: int) -> bytes | None:
         inbox = self._client.inbox
@@ -236,28 +223,44 @@ class NormalChannels:
             finally:
                 inbox.lock.release()
 
-    def wake(self) -> bool:
+    def wake(self, rung: set[int]) -> bool:
         """Wake those for whom there is something; False if a channel was locked. Under the lock of the inbox.
 
         Who pushes rings first. So the look is under the lock of the channel: when the bell is heard, the message may
         not be there yet, and after a death it never will.
+
+        :param rung: the channels that were rung for; those that were looked at are taken out.
         """
-        is_done = True
-        slot = self._client.slot
         self._tidy()
-        for channel, waiters in tuple(self._waiters.items()):
-            known = self._stores.known(channel)
-            count: Any = MOVED
-            if known is not None and slot is not None:
-                count = self._stores.run_known(known, lambda store: store.look(slot))
-            if count is BUSY:
-                is_done = False
-                continue
-            for _ in range(1 if count is MOVED else count):
-                if not waiters.any():
-                    break
-                waiters.wake()
-        return is_done
+        busy = set()
+        while rung:
+            number = rung.pop()
+            if number == EVERY:
+                rung.update(tuple(self._places))
+            elif not all(self._look(channel) for channel in tuple(self._places.get(number, ()))):
+                busy.add(number)
+            for channel in tuple(self._places.get(number, ())):
+                if channel not in self._waiters:
+                    self._places[number].discard(channel)
+        rung.update(busy)
+        return not busy
+
+    def _look(self, channel: str) -> bool:
+        """Wake as many as there are messages for; False if the channel is locked."""
+        waiters, slot = self._waiters.get(channel), self._client.slot
+        if waiters is None:
+            return True
+        known = self._stores.known(channel)
+        count: Any = MOVED
+        if known is not None and slot is not None:
+            count = self._stores.run_known(known, lambda store: store.look(slot))
+        if count is BUSY:
+            return False
+        for _ in range(1 if count is MOVED else count):
+            if not waiters.any():
+                break
+            waiters.wake()
+        return True
 
     # Groups
 
@@ -291,14 +294,15 @@ class NormalChannels:
 
     def members(self) -> list[tuple[int, int, Store]]:
         """Number, key and store of all channels that may be a member of any group."""
-        if self._silent:
-            self._bury_silent()
+        if self._ropes.silent:
+            self._ropes.bury_silent()
         if self._expired or self._client.inbox.drops.unwritten:
             self._settle()
         directory = self._client.site.directory
-        version = directory.version
-        if version != self._members_version:
-            numbers = [(number, key) for number, key in directory.normals() if directory.is_member(number)]
+        if directory.version != self._members_version:
+            version, numbers = self._client.site.look(
+                lambda: (directory.version, [each for each in directory.normals() if directory.is_member(each[0])])
+            )
             self._members = [(number, key, self._stores.attach(number)) for number, key in numbers]
             self._members_version = version
         return self._members
@@ -310,11 +314,26 @@ class NormalChannels:
         deadline = time.monotonic() + self._client.expiry
         return self._push(found, found.capacity, payload, deadline, _NAMELESS)
 
+    def send_to_member(self, byte: int, member: tuple[Store, int, int, bytes]) -> Any:
+        """:meth:`push_to_member` under the lock of the channel; BUSY if another process holds it."""
+        while True:
+            outcome = self._client.site.locks.run(byte, self.push_to_member, *member)
+            if outcome is not CRAMPED:
+                return outcome
+            if not member[0].grow(len(member[3])):
+                return NO_ROOM
+
+    async def send_to_member_soon(self, byte: int, member: tuple[Store, int, int, bytes]) -> Any:
+        """The same, trying for a while."""
+        outcome = await self._client.site.locks.run_soon(byte, self.push_to_member, *member)
+        return outcome if outcome is not CRAMPED else self.send_to_member(byte, member)
+
     # The whole
 
     def all(self) -> list[tuple[int, Store]]:
         """Number and store of every normal channel."""
-        return [(number, self._stores.attach(number)) for number, _ in self._client.site.directory.normals()]
+        normals = self._client.site.look(self._client.site.directory.normals)
+        return [(number, self._stores.attach(number)) for number, _ in normals]
 
     async def discard(self, channel: str) -> None:
         """Drop what a channel holds, and its memberships."""
@@ -331,10 +350,10 @@ class NormalChannels:
             waiters.wake_all()
             self._unmark(channel)
         self._waiters.clear()
+        self._places.clear()
         self._stores.forget()
         self._marked.clear()
-        self._silent.clear()
+        self._ropes.forget()
         self._slot = None
-        self._ropes.clear()
         self._members.clear()
-        self._members_version = self._ropes_version = -1
+        self._members_version = -1

@@ -1,13 +1,14 @@
-"""A piece of shared memory that says what it is: made whole and with room for every byte, or not at all."""
+"""A piece of shared memory that says what it is: made whole and with room for what is used, or not at all."""
 
 from __future__ import annotations
 
 import errno
 import mmap
 import os
+import platform
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from ..exceptions import InvalidChannelLayerError, LayerUnavailable
 from ..extras import require_extra
@@ -17,6 +18,11 @@ LAYOUT = 2
 
 #: Bytes at the beginning of each segment: 64 words of 8 bytes, of which the first four say what it is.
 HEADER = 512
+
+#: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that: what
+#: consists of more than one word is looked at under it, and of a single word no more is concluded than that it was so.
+#: In 32 bits, a word is no single store.
+IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 1 << 32
 
 _MAGIC, _LAYOUT, _SIZE, _KIND = range(4)
 _MAGIC_NUMBER = 0x314C_5F43_5049_4C43  # "CLIPC_L1" read as a little-endian number
@@ -32,13 +38,31 @@ class Segment:
     def __init__(self, name: str, descriptor: int, size: int) -> None:
         self.name = name
         self.size = size
+        self._inode = os.fstat(descriptor).st_ino
         self.memory = _map(descriptor, size)
         self.words = memoryview(self.memory).cast("Q")
 
     @property
     def is_whole(self) -> bool:
-        """Whether who made it got to the end of that."""
-        return self.words[_MAGIC] == _MAGIC_NUMBER
+        """Whether who made it got to the end of that. What is written last may be seen first; none of these is zero."""
+        return self.words[_MAGIC] == _MAGIC_NUMBER and 0 not in self.words[_LAYOUT : _KIND + 1].tolist()
+
+    def reserve(self, size: int) -> bool:
+        """Have room for so many bytes from the beginning; False if the system has no more. It may take long."""
+        posix_ipc = _posix_ipc()
+        try:
+            shared = posix_ipc.SharedMemory(self.name)
+        except OSError:  # also if it was removed, or this process has no descriptor left
+            return False
+        try:
+            if os.fstat(shared.fd).st_ino != self._inode:
+                return False  # it was removed, and made again
+            _make_room(shared.fd, self.name, size)
+        except (InvalidChannelLayerError, LayerUnavailable):
+            return False
+        finally:
+            shared.close_fd()
+        return True
 
     def finish(self, kind: int) -> None:
         """Say what it is; the last thing that is written when it is made."""
@@ -54,9 +78,10 @@ def _map(descriptor: int, size: int) -> mmap.mmap:
     return mmap.mmap(descriptor, size)  # it keeps a descriptor of its own
 
 
-def create(name: str, size: int, permissions: int) -> Segment:
+def create(name: str, size: int, permissions: int, reserved: int | None = None) -> Segment:
     """Make a segment of zeros with room for all its bytes; what had that name before is gone.
 
+    :param reserved: bytes for which there is room, if not for all; the others must not be touched.
     :raises InvalidChannelLayerError: if the system has too little shared memory, or another user has taken the name.
     """
     posix_ipc = _posix_ipc()
@@ -70,7 +95,7 @@ def create(name: str, size: int, permissions: int) -> Segment:
     try:
         with suppress(OSError):  # macOS knows no modes of shared memory beyond those at its creation
             os.fchmod(shared.fd, permissions)
-        _make_room(shared.fd, name, size)
+        _make_room(shared.fd, name, size if reserved is None else reserved)
         return Segment(name, shared.fd, size)
     except BaseException:
         unlink(name)
@@ -106,7 +131,7 @@ def attach(name: str, kind: int) -> Segment | None:
         shared.close_fd()
     words = segment.words
     if not segment.is_whole:
-        if words[_MAGIC]:
+        if words[_MAGIC] not in (0, _MAGIC_NUMBER):
             raise _refused(name, "it does not begin as those of channel_layers do")
         return None
     if words[_LAYOUT] != LAYOUT:

@@ -18,6 +18,7 @@ from . import directory as layout
 from . import faults, segment
 from .directory import FREE, HERE, JOINING, LEAVING, NORMALS, SLOTS, Directory
 from .locks import BUSY, RecordLocks
+from .segment import IN_ORDER
 from .wakeup import remove
 
 # Bytes of the lock file.
@@ -86,6 +87,8 @@ class Site:
 
         :raises InvalidChannelLayerError: if it cannot be used.
         """
+        if not self.slots:
+            self._take_name()  # this process may have become another user's since, as servers do after they fork
         segment.attach(self._directory_name, layout.KIND)
 
     def join(self, client: str, permissions: int) -> int:
@@ -99,7 +102,7 @@ class Site:
             try:
                 while True:
                     if not self.slots:
-                        self._take_name()  # of who this process is now: it may have been started as another user
+                        self._take_name()
                         self._open_lock_file(permissions)
                     slot = self.with_directory(self._join, client, permissions)
                     if slot is not None:
@@ -144,6 +147,14 @@ class Site:
         if result is BUSY:
             raise LayerUnavailable(f"another process was stopped while it held {self._lock_path}")
         return result
+
+    def look(self, work: Callable[[], Any]) -> Any:
+        """Read what belongs together in the directory. Where it would not be seen in the order in which it was written,
+        under the lock: whoever saw the new version with the old entries would keep those until the next change.
+
+        :raises LayerUnavailable: if another process holds the lock for too long.
+        """
+        return work() if IN_ORDER else self.with_directory(work)
 
     def _open_lock_file(self, permissions: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -273,7 +284,9 @@ class Site:
             self.locks.give_up(_LIFE + slot)
 
     def _remove_mailbox(self, slot: int) -> None:
-        segment.unlink(self.mailbox_name(slot))
+        # What another user has put there in its place is not ours to remove, and keeps nobody from leaving.
+        with suppress(InvalidChannelLayerError):
+            segment.unlink(self.mailbox_name(slot))
         with suppress(InvalidChannelLayerError):
             remove(self.bell_path(slot))
 
@@ -283,7 +296,8 @@ class Site:
         # Also the one that was being made when its maker died.
         first_free = self.directory.free_normal()
         for number in range(NORMALS if first_free is None else first_free + 1):
-            segment.unlink(self.normal_name(number))
+            with suppress(InvalidChannelLayerError):
+                segment.unlink(self.normal_name(number))
 
     def _remove_everything(self) -> None:
         self._remove_contents()

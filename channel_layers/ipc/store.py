@@ -4,7 +4,7 @@ A message stays until a receiver that runs takes it, under the lock; so there is
 is cancelled or dies. Who waits leaves the number of its slot here; who pushes rings for all of them, and each looks for
 itself. Group memberships of the channel are here as well, since they belong to no process.
 
-Whoever calls a method holds the lock of the channel, but for :attr:`has_news` and :meth:`is_waiting`.
+Whoever calls a method holds the lock of the channel, but for :attr:`has_news`, :meth:`is_waiting` and :meth:`grow`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Collection
+from typing import Final
 
+from . import faults
 from .directory import SLOTS
 from .mailbox import FULL, NO_ROOM, TOO_LARGE
 from .ring import HEAD, TAIL, Ring
@@ -24,10 +26,16 @@ KIND = 3
 #: Groups that one normal channel can be a member of.
 GROUPS = 1024
 
-_KEY, _COUNT, _DIRTY, _RING, _USED, _CAPACITY = 24, 25, 26, 27, 28, 29
+_KEY, _COUNT, _DIRTY, _RING, _USED, _CAPACITY, _RESERVED = 24, 25, 26, 27, 28, 29, 30
 _WAITING = 32  # 16 words: a bit for each slot
 _GROUPS_AT = HEADER
 _DATA_AT = _GROUPS_AT + GROUPS * 16
+
+#: Bytes that are reserved when a channel is made; more is when messages pile up.
+FIRST = 64 << 10
+
+#: Why a message was not pushed: more memory must be reserved first (:meth:`Store.grow`).
+CRAMPED: Final = "cramped"
 
 # Length of the record in bytes, deadline (monotonic).
 _RECORD = struct.Struct("<Id")
@@ -40,10 +48,14 @@ def room(memory: int) -> tuple[int, int]:
 
 
 class Store:
-    """A normal channel."""
+    """A normal channel.
 
-    def __init__(self, segment: Segment) -> None:
+    :param number: in the directory.
+    """
+
+    def __init__(self, segment: Segment, number: int) -> None:
         self.segment = segment
+        self.number = number
         self.words = segment.words
         groups = memoryview(segment.memory)[_GROUPS_AT:_DATA_AT]
         self._groups = groups[: 8 * GROUPS].cast("Q")
@@ -51,12 +63,13 @@ class Store:
         self.ring = Ring(segment, _DATA_AT, self.words[_RING])
 
     @classmethod
-    def make(cls, segment: Segment, key: int, ring: int) -> Store:
+    def make(cls, segment: Segment, number: int, key: int, ring: int) -> Store:
         """The channel in a new segment."""
         segment.words[_KEY] = key
         segment.words[_RING] = ring
+        segment.words[_RESERVED] = min(FIRST - _DATA_AT, ring)
         segment.finish(KIND)
-        return cls(segment)
+        return cls(segment, number)
 
     def is_of(self, key: int) -> bool:
         """Whether it is still the channel of this key."""
@@ -99,13 +112,13 @@ class Store:
         self.words[_WAITING + slot // 64] &= ~(1 << slot % 64)
 
     def is_waiting(self, slot: int) -> bool:
-        """Whether somebody waits in a slot. Without the lock."""
+        """Whether somebody waits in a slot. Without the lock, for its own slot: others only take that mark away."""
         return bool(self.words[_WAITING + slot // 64] >> slot % 64 & 1)
 
-    def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int], bool]) -> str | None:
+    def push(self, capacity: int, payload: bytes, deadline: float, ring_for: Callable[[int, int], bool]) -> str | None:
         """Append a message and wake who waits; None, or why not. What has expired counts until :meth:`expire`.
 
-        :param ring_for: rings for a slot; False if it could not, so that the next one who pushes must try again.
+        :param ring_for: rings for a slot and a number; False if it could not, so that who pushes next must try again.
         """
         self._mend()
         words, ring = self.words, self.ring
@@ -116,14 +129,46 @@ class Store:
             return FULL
         if length > ring.free:
             return NO_ROOM
+        if not self._has_room(length):
+            return CRAMPED
         for slot in self.waiting():
-            if ring_for(slot):
+            if ring_for(slot, self.number):
                 self.end_wait(slot)
         words[_DIRTY] = 1
         ring.push(_RECORD.pack(length, deadline) + payload)
         words[_COUNT] += 1
         words[_DIRTY] = 0
         return None
+
+    def _has_room(self, length: int) -> bool:
+        """Whether memory is reserved for the next record. Where nothing waits, it begins at the front again."""
+        words, size = self.words, self.ring.size
+        reserved = words[_RESERVED]
+        end = words[HEAD] % size + length
+        if end <= reserved or reserved == size:
+            return True
+        if words[HEAD] != words[TAIL] or length > reserved:
+            return False
+        words[_DIRTY] = 1
+        words[TAIL] += size - words[HEAD] % size
+        if faults.hook is not None:
+            faults.hook("rewind.tail")
+        words[HEAD] = words[TAIL]
+        words[_DIRTY] = 0
+        return True
+
+    def grow(self, length: int) -> bool:
+        """Reserve more memory, enough for a message of that length to begin with; False if the system has none.
+
+        Without the lock, since it takes long. What the segment says of it may become too little by that, if others do
+        the same, and never too much.
+        """
+        words = self.words
+        reserved = min(self.ring.size, max(2 * words[_RESERVED], _RECORD.size + length))
+        if not self.segment.reserve(_DATA_AT + reserved):
+            return False
+        words[_RESERVED] = reserved
+        return True
 
     def take(self, waiting: int | None) -> tuple[bytes | None, int]:
         """Take the oldest message, and say how many had expired; if there is none, wait in a slot.
@@ -178,9 +223,10 @@ class Store:
         words[_DIRTY] = 0
 
     def _mend(self) -> None:
-        """Count again, if somebody died between a change of the ring and that of the count."""
+        """Put right what somebody left who died between two changes: of the ring and the count, or of its two ends."""
         words = self.words
         if words[_DIRTY]:
+            words[HEAD] = max(words[HEAD], words[TAIL])
             position, count = words[TAIL], 0
             while position < words[HEAD]:
                 position += _RECORD.unpack(self.ring.read(position, _RECORD.size))[0]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import LayerUnavailable
 from . import segment, store
 from .counters import hash_of
-from .store import Store
+from .mailbox import NO_ROOM
+from .store import CRAMPED, Store
 
 if TYPE_CHECKING:
     from .client import Client
@@ -52,7 +53,7 @@ class Stores:
         return key, number, found
 
     def exists(self, channel: str) -> bool:
-        """Whether there is such a channel."""
+        """Whether there is such a channel. One that is made at this very moment may be missed."""
         return self._client.site.directory.find_normal(hash_of(channel)) is not None
 
     def attach(self, number: int) -> Store:
@@ -60,7 +61,7 @@ class Stores:
         found = segment.attach(self._client.site.normal_name(number), store.KIND)
         if found is None:
             raise LayerUnavailable("a normal channel has lost its shared memory: something else removed it")
-        return Store(found)
+        return Store(found, number)
 
     def _open(self, key: int) -> tuple[int, Store]:
         """Under the lock of the directory."""
@@ -72,8 +73,8 @@ class Stores:
             if number is None:
                 return self._reuse(key)
             ring, size = store.room(self._client.memory)
-            made = segment.create(site.normal_name(number), size, self._client.permissions)
-            found = Store.make(made, key, ring)
+            made = segment.create(site.normal_name(number), size, self._client.permissions, min(size, store.FIRST))
+            found = Store.make(made, number, key, ring)
             directory.write_normal(number, key)
             directory.changed()
             return number, found
@@ -115,23 +116,34 @@ class Stores:
 
     # Work under the lock of a channel
 
-    def run(self, channel: str, work: Callable[[Store], Any]) -> Any:
-        """Do something with a channel under its lock; BUSY if another process holds it."""
+    def run(self, channel: str, work: Callable[[Store], Any], length: int = 0) -> Any:
+        """Do something with a channel under its lock; BUSY if another process holds it.
+
+        :param length: of a message that is pushed. Where it is cramped, more memory is reserved, without the lock.
+        """
         while True:
-            result = self.run_known(self.find(channel), work)
+            known = self.find(channel)
+            result = self._settled(channel, known[2], self.run_known(known, work), length)
             if result is not MOVED:
                 return result
-            self._known.pop(channel, None)
 
-    async def run_soon(self, channel: str, work: Callable[[Store], Any]) -> Any:
+    async def run_soon(self, channel: str, work: Callable[[Store], Any], length: int = 0) -> Any:
         """The same, trying for a while."""
         while True:
             key, number, found = self.find(channel)
             byte = self._client.site.normal_byte(number)
             result = await self._client.site.locks.run_soon(byte, checked, found, key, work)
+            result = self._settled(channel, found, result, length)
             if result is not MOVED:
                 return result
+
+    def _settled(self, channel: str, found: Store, result: Any, length: int) -> Any:
+        """The result; MOVED if it is to be tried again."""
+        if result is CRAMPED:
+            return MOVED if found.grow(length) else NO_ROOM
+        if result is MOVED:
             self._known.pop(channel, None)
+        return result
 
     def run_known(self, known: tuple[int, int, Store], work: Callable[[Store], Any]) -> Any:
         """The same with what was found before, once; MOVED if it is another channel now."""

@@ -93,11 +93,12 @@ class Targets:
 
     def _refresh(self) -> View:
         site, before = self._client.site, self._view
-        version = site.directory.version
-        if version == before.version:
+        directory = site.directory
+        if directory.version == before.version:
             return before
+        version, clients = site.look(lambda: (directory.version, list(directory.clients())))
         boxes: dict[str, Box] = {}
-        for slot, client, number in site.directory.clients():
+        for slot, client, number in clients:
             box = before.boxes.get(client)
             if box is None or box.number != number:
                 box = self._open(slot, number)
@@ -200,11 +201,9 @@ class Targets:
                     self._settle_group(box, outcome)
         for number, channel, store in members:
             member = (store, channel, key, payload)
-            outcome = site.locks.run(site.normal_byte(number), normal.push_to_member, *member)
+            outcome = normal.send_to_member(site.normal_byte(number), member)
             if outcome is BUSY:
-                busy.append(
-                    (None, partial(site.locks.run_soon, site.normal_byte(number), normal.push_to_member, *member))
-                )
+                busy.append((None, partial(normal.send_to_member_soon, site.normal_byte(number), member)))
             elif outcome is not None:
                 self._client.count_missed(1, f"members of {group}")
         return self._group_send_later(group, busy) if busy else None

@@ -1,4 +1,7 @@
-"""Waking another process: a named pipe for each client, into which whoever wants to wake it writes a byte.
+"""Waking another process: a named pipe for each client, into which whoever wants to wake it writes what for.
+
+That is two bytes, which get into a pipe together or not at all: the number of a normal channel, or one that stands for
+the client's mailbox. So whoever is woken need not look at all channels at which it waits.
 
 Nobody ever waits here: a pipe that is full has woken its reader already, and one without a reader wakes nobody.
 """
@@ -6,13 +9,22 @@ Nobody ever waits here: a pipe that is full has woken its reader already, and on
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from contextlib import suppress
 
 from ..exceptions import InvalidChannelLayerError
 
-#: More bytes than can pile up between two looks are of no interest.
-_MANY = 4096
+#: What is written for the mailbox.
+MAILBOX = b"\xff\xff"
+
+#: Instead of the number of a normal channel: any of them may have been rung for.
+EVERY = 0xFFFE
+
+_MAILBOX_NUMBER = 0xFFFF
+
+#: Bytes that are taken out at once; and how many, since no pipe holds less, show that more may not have got in.
+_AT_ONCE, _LEAST_ROOM = 4096, 512
 
 
 class Bell:
@@ -27,15 +39,42 @@ class Bell:
         os.chmod(path, permissions)
         # For writing, too: so it never comes to its end when the last writer goes.
         self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        _bells.add(self)
 
-    def quiet(self) -> None:
-        """Take out what was written."""
-        with suppress(BlockingIOError):
-            os.read(self.descriptor, _MANY)
+    def quiet(self) -> set[int]:
+        """Take out what was written; the numbers of normal channels, perhaps EVERY, that were rung for."""
+        try:
+            data = os.read(self.descriptor, _AT_ONCE)
+        except BlockingIOError:
+            return set()
+        if data == MAILBOX:
+            return set()
+        numbers = {int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data), 2)}
+        numbers.discard(_MAILBOX_NUMBER)
+        if len(data) >= _LEAST_ROOM:
+            numbers.add(EVERY)
+        return numbers
 
     def close(self) -> None:
-        """Close the pipe; its name stays."""
-        os.close(self.descriptor)
+        """Close the pipe; its name stays. Said twice, it is still closed once."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            _bells.discard(self)
+            os.close(descriptor)
+
+
+# Those that are open in this process.
+_bells: set[Bell] = set()
+
+
+def _close_after_fork() -> None:
+    # A child that kept one open would seem to be its reader, when the parent is dead.
+    for bell in tuple(_bells):
+        bell.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_after_fork)
 
 
 class Rope:
@@ -46,15 +85,17 @@ class Rope:
         self._descriptor = -1
         self.is_loose = False
 
-    def pull(self) -> bool:
+    def pull(self, what: bytes = MAILBOX) -> bool:
         """Wake the reader; whether that was done.
 
         If not, :attr:`is_loose` says so, too: there may be no reader, or this process has no descriptor left for it.
+
+        :param what: for what: MAILBOX, or what :func:`for_normal` returns.
         """
         try:
             if self._descriptor < 0:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            os.write(self._descriptor, b"!")
+            _write(self._descriptor, what)
         except BlockingIOError:
             pass  # full: it is awake
         except OSError:
@@ -67,6 +108,31 @@ class Rope:
         if self._descriptor >= 0:
             with suppress(OSError):
                 os.close(self._descriptor)
+
+
+def for_normal(number: int) -> bytes:
+    """What is written for a normal channel."""
+    return number.to_bytes(2, "little")
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write to a pipe that may have lost its reader, which must be an error here and no signal.
+
+    Python ignores the signal, unless the program wants otherwise, as those do that are to end with the pipe to which
+    they print; then the signal, which is this thread's alone, is kept from coming, and taken away.
+    """
+    if signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN:
+        os.write(descriptor, data)
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+    try:
+        os.write(descriptor, data)
+    except BrokenPipeError:
+        if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
+            signal.sigwait((signal.SIGPIPE,))
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def remove(path: str) -> None:

@@ -22,7 +22,7 @@ from channel_layers.conformance.lifecycle import FlushTests
 from channel_layers.conformance.messages import MessageTests
 from channel_layers.conformance.properties import PropertyTests
 from channel_layers.conformance.sizes import SizeTests
-from channel_layers.ipc import IPCChannelLayer, client
+from channel_layers.ipc import IPCChannelLayer, client, door, inbox, site
 
 
 class TestIPC(ChannelLayerConformance):
@@ -44,7 +44,8 @@ class TestIPCUnderTheLock(TestIPC):
 
     @pytest.fixture(autouse=True)
     def _any_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(client, "IN_ORDER", False)
+        for module in (client, door, inbox, site):
+            monkeypatch.setattr(module, "IN_ORDER", False)
 
 
 class TestIPCBetweenProcesses(

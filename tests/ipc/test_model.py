@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from model import directory, door, mailbox, normal
+from model import bell, directory, door, mailbox, normal, store
 from model.explorer import FaultError
 
 
@@ -49,3 +49,25 @@ def test_a_normal_channel(deaths: int) -> None:
 def test_a_mistake_in_a_normal_channel_is_found(mistake: str) -> None:
     with pytest.raises(FaultError):
         normal.run(mistake)
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_a_bell(deaths: int) -> None:
+    assert bell.run(deaths=deaths) > 300
+
+
+@pytest.mark.parametrize("mistake", bell.MISTAKES)
+def test_a_mistake_at_a_bell_is_found(mistake: str) -> None:
+    with pytest.raises(FaultError):
+        bell.run(mistake)
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_the_ring_of_a_normal_channel(deaths: int) -> None:
+    assert store.run(deaths=deaths) > 1000
+
+
+@pytest.mark.parametrize("mistake", store.MISTAKES)
+def test_a_mistake_in_the_ring_of_a_normal_channel_is_found(mistake: str) -> None:
+    with pytest.raises(FaultError):
+        store.run(mistake)

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from processes import Worker, until_quiet
 from channel_layers.ipc import IPCChannelLayer
 from channel_layers.ipc.locks import BUSY, RecordLocks
 from channel_layers.ipc.store import Store
-from channel_layers.ipc.wakeup import Rope
+from channel_layers.ipc.wakeup import MAILBOX, Rope
 
 SMALL = 1 << 16
 
@@ -47,7 +49,7 @@ async def test_a_bell_that_could_not_be_rung_is_rung_with_the_next_message(
         waiting = await wait_at(layer, "work")
         await until_quiet(layer)
         with monkeypatch.context() as patch:
-            patch.setattr(Rope, "pull", lambda rope: False)  # as without file descriptors
+            patch.setattr(Rope, "pull", lambda rope, what: False)  # as without file descriptors
             await sender.send("work", {"n": 0})
         await asyncio.sleep(0.05)
         assert not waiting.done()
@@ -173,3 +175,56 @@ async def test_who_closes_its_layer_waits_no_more(prefix: str) -> None:
         await asyncio.wait({waiting})
         assert waiting.exception() is not None
         assert store.waiting() == []
+
+
+async def test_a_look_costs_nothing_for_the_channels_where_nothing_happens(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        IPCChannelLayer(prefix=prefix, message_memory=SMALL) as layer,
+        IPCChannelLayer(prefix=prefix, message_memory=SMALL) as other,
+    ):
+        waiting = [asyncio.create_task(layer.receive(f"work-{n}")) for n in range(50)]
+        channel = await layer.new_channel()
+        await asyncio.sleep(0)
+        await until_quiet(layer)
+        looks, look = [], Store.look
+
+        def count(store: Store, slot: int) -> int:
+            looks.append(store)
+            return look(store, slot)
+
+        monkeypatch.setattr(Store, "look", count)
+        for n in range(5):
+            await other.send(channel, {"n": n})
+            assert await asyncio.wait_for(layer.receive(channel), 2) == {"n": n}
+            await until_quiet(layer)
+        assert looks == []
+        await other.send("work-7", {"n": 7})
+        assert await asyncio.wait_for(waiting[7], 2) == {"n": 7}
+        assert len(looks) == 1
+        await layer.close()
+        await asyncio.wait(waiting)
+        assert all(task is waiting[7] or task.exception() is not None for task in waiting)
+
+
+async def test_a_bell_that_is_full_says_to_look_everywhere(prefix: str) -> None:
+    async with (
+        IPCChannelLayer(prefix=prefix, message_memory=SMALL) as layer,
+        IPCChannelLayer(prefix=prefix, message_memory=SMALL) as other,
+    ):
+        for n in range(10):  # so that this loop is the home, and nobody reads while it does something else
+            await layer.send("work", {"n": n})
+            await layer.receive("work")
+        waiting = [await wait_at(layer, f"work-{n}") for n in range(3)]
+        await until_quiet(layer)
+        assert layer._client.home.loop is asyncio.get_running_loop()
+        assert layer._client.slot is not None
+        pipe = os.open(layer._client.site.bell_path(layer._client.slot), os.O_WRONLY | os.O_NONBLOCK)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(pipe, MAILBOX)
+        os.close(pipe)
+        for n in range(3):
+            await other.send(f"work-{n}", {"n": n})
+        assert await asyncio.wait_for(asyncio.gather(*waiting), 2) == [{"n": n} for n in range(3)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_small_memory import run_in_small_memory
 from processes import Worker, until_quiet
 from shared_memory import SHARED, remains, unavailable
 
@@ -193,16 +193,7 @@ async def main():
 asyncio.run(main())
 assert not [name for name in os.listdir("/dev/shm")], os.listdir("/dev/shm")
 """
-    if not shutil.which("unshare"):
-        unavailable("no unshare on the PATH, to mount a file system of its own")
-    apart = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
-    mount = f"mount -t tmpfs -o size={size} tmpfs /dev/shm && exec {sys.executable} -"
-    done = subprocess.run(
-        [*apart, "sh", "-c", mount], input=program, capture_output=True, text=True, timeout=30, check=False
-    )
-    if "permitted" in done.stderr or "denied" in done.stderr:
-        unavailable(f"may not mount: {done.stderr}")
-    assert done.returncode == 0, done.stderr
+    run_in_small_memory(size, program)
 
 
 @pytest.mark.parametrize(

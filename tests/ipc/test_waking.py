@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 from processes import Worker
@@ -29,3 +31,42 @@ async def _wake_again_and_again(worker: Worker, prefix: str, is_normal: bool) ->
             worker.tell("send", channel, {"n": n})
             assert await asyncio.wait_for(waiting, DEADLINE) == {"n": n}
             await asyncio.to_thread(worker.hear)
+
+
+SENDING_TO_THE_DEAD = """
+import asyncio, signal, sys
+from channel_layers.ipc import IPCChannelLayer
+
+async def main():
+    async with IPCChannelLayer(prefix=sys.argv[1]) as layer:
+        await layer.send("other", {})
+        channel = sys.argv[3]
+        await layer.send(channel, {"n": 0})  # so that the pipe is open here before it loses its reader
+        print("ready", flush=True)
+        sys.stdin.readline()
+        await layer.send(channel, {"n": 1})
+        await asyncio.get_running_loop().run_in_executor(None, asyncio.run, layer.send(channel, {"n": 2}))
+        await layer.receive("other")
+        assert signal.sigpending() == set(), signal.sigpending()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+        print("alive", flush=True)
+
+signal.signal(signal.SIGPIPE, getattr(signal, sys.argv[2]))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("disposition", ["SIG_DFL", "SIG_IGN"])
+def test_a_bell_without_a_reader_kills_nobody(prefix: str, disposition: str) -> None:
+    """As tools of the command line do, which are to end with the pipe that they write to."""
+    with Worker(prefix) as worker:
+        _, channel = worker.ask("new_channel")
+        worker.ask("until_quiet")
+        command = [sys.executable, "-c", SENDING_TO_THE_DEAD, prefix, disposition, channel]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
+            assert sender.stdout is not None
+            assert sender.stdout.readline() == "ready\n"
+            worker.ask("until_quiet")
+            worker.kill()
+            assert sender.communicate("\n", timeout=30)[0] == "alive\n"
+        assert sender.returncode == 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import directory, door, mailbox, normal
+from . import bell, directory, door, mailbox, normal, store
 from .explorer import FaultError
 
-for model in (mailbox, door, directory, normal):
+for model in (mailbox, door, directory, normal, bell, store):
     name = model.__name__.rpartition(".")[2]
     for deaths in (0, 1, 2):
         print(f"{name}, up to {deaths} deaths: {model.run(deaths=deaths):,} states, no fault")
