@@ -9,13 +9,15 @@
     ├── TypeError
     │   └── InvalidMessage          send(), group_send(): a value that some backend could not carry
     ├── ValueError
-    │   └── InvalidChannelLayerError    a layer that is configured wrongly
+    │   ├── InvalidChannelLayerError    a layer that is configured wrongly
+    │   └── ForeignChannelError     receive(): a channel of another process
     └── OSError
         └── ConnectionError
             └── LayerUnavailable    any verb: the server is away
 
 Where Django Channels is installed, the three errors that it names too are subclasses of its own, so that existing
-``except channels.exceptions.ChannelFull`` clauses go on working.
+``except channels.exceptions.ChannelFull`` clauses go on working. Where other layers use ``assert``, there is an
+``AssertionError`` among the bases, for the same reason; what is raised here is raised under ``python -O``, too.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ class LayerClosed(Exception):  # noqa: N818 - the name is part of the contract, 
     """The layer was closed while this ``receive()`` waited."""
 
 
-class InvalidMessage(TypeError):  # noqa: N818 - the name is part of the contract
+class InvalidMessage(TypeError, AssertionError):  # noqa: N818 - the name is part of the contract
     """The message is no ``dict``, or holds a value that some backend could not carry.
 
     ``path`` says where, for example ``message["user"]["id"]``; ``problem`` says what is wrong there.
@@ -98,6 +100,10 @@ class InvalidMessage(TypeError):  # noqa: N818 - the name is part of the contrac
 
     def __str__(self) -> str:
         return f"{self.path}: {self.problem}"
+
+
+class ForeignChannelError(ValueError, AssertionError):
+    """A channel of another process or layer, which alone may receive on it."""
 
 
 class InvalidChannelLayerError(_InvalidChannelLayerError):

@@ -13,6 +13,8 @@ import secrets
 import warnings
 from typing import Any
 
+from .exceptions import ForeignChannelError
+
 #: Names that a layer remembers as valid.
 _NAMES_REMEMBERED = 20_000
 
@@ -150,7 +152,9 @@ class NameRules:
     def _admit_own_channel(self, channel: Any) -> str:
         name = self._admit_channel(channel)
         if not self._may_receive(name):
-            raise ValueError(f"channel {name!r} belongs to another process or layer, which alone may receive on it")
+            raise ForeignChannelError(
+                f"channel {name!r} belongs to another process or layer, which alone may receive on it"
+            )
         return _remembered(self._own_channels, name)
 
     def _admit_group(self, group: Any) -> str:

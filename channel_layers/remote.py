@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
-from .inbox import ChannelQueue, Inbox
+from .inbox import Inbox
+from .queues import ChannelQueue
 
 #: Receivers that are woken in one turn of the loop.
 _AT_ONCE = 50

@@ -23,9 +23,10 @@ from .door import Door
 from .inbox import MailboxInbox
 from .lives import clients, close_all
 from .locks import BUSY
-from .mailbox import KIND, Mailbox, Reader, Shape
+from .mailbox import KIND, Mailbox, Shape
 from .memberships import Memberships
 from .normal import NormalChannels
+from .reader import Reader
 from .ring import HEAD
 from .segment import IN_ORDER
 from .site import site_of

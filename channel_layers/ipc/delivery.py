@@ -7,8 +7,9 @@ from contextlib import suppress
 from ..remote import GroupMessage
 from ..statistics import logger
 from .inbox import MailboxInbox
-from .mailbox import ADD, DIRECT, GROUP, Reader, Record
+from .mailbox import ADD, DIRECT, GROUP
 from .memberships import Memberships
+from .reader import Reader, Record
 
 _NAMES_REMEMBERED = 20_000
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..inbox import ChannelQueue
+from ..queues import ChannelQueue
 from ..remote import RemoteInbox
 from .counters import NOWHERE, Counters
 from .locks import BUSY
-from .mailbox import FLUSHES, NOTICED, Reader
+from .mailbox import FLUSHES, NOTICED
+from .reader import Reader
 from .segment import IN_ORDER
 
 #: Seconds between two looks at all channels, at the least, and as a part of the expiry.

@@ -15,7 +15,7 @@ from .counters import hash_of
 from .directory import VERSION
 from .door import Door
 from .locks import BUSY
-from .mailbox import _FIXED, FULL, GROUP, KIND, SLEEPING, TOO_LARGE, Mailbox, Shape
+from .mailbox import FIXED, FULL, GROUP, KIND, SLEEPING, TOO_LARGE, Mailbox, Shape
 from .store import _RECORD as _IN_STORE
 from .store import Store
 from .wakeup import Rope
@@ -69,7 +69,7 @@ class View:
         self.version = version
         self.boxes = boxes
         #: Bytes of an encoded group message that fits in everywhere, whatever the group is called.
-        self.least = min([memory, *(box.mailbox.ring.size for box in boxes.values())]) - _FIXED - _LONGEST_NAME
+        self.least = min([memory, *(box.mailbox.ring.size for box in boxes.values())]) - FIXED - _LONGEST_NAME
         self.targets: dict[str, Target] = {}
 
 
@@ -259,7 +259,7 @@ def _require_room(
     :raises MessageTooLarge: before anything is sent. Where some can take it, the others miss it, and that is counted.
     """
     key, name = group
-    sizes = [box.mailbox.ring.size - _FIXED - len(name) for box in boxes if box.mailbox.has_group(key)]
+    sizes = [box.mailbox.ring.size - FIXED - len(name) for box in boxes if box.mailbox.has_group(key)]
     sizes += [store.ring.size - _IN_STORE.size for _, _, store in stores if store.is_member(key)]
     if sizes and len(payload) > max(sizes):
         raise MessageTooLarge(len(payload), max(sizes))

@@ -8,6 +8,7 @@ import pytest
 
 import channel_layers
 from channel_layers import exceptions
+from channel_layers.memory import InMemoryChannelLayer
 
 
 @pytest.mark.parametrize("name", exceptions.__all__)
@@ -36,6 +37,15 @@ def test_errors_of_channels_are_caught() -> None:
     channels = pytest.importorskip("channels.exceptions")
     for name in ("ChannelFull", "MessageTooLarge", "InvalidChannelLayerError"):
         assert issubclass(getattr(channel_layers, name), getattr(channels, name))
+
+
+@pytest.mark.asyncio
+async def test_what_others_assert_is_still_caught() -> None:
+    layer = InMemoryChannelLayer()
+    with pytest.raises(AssertionError):
+        await layer.send("channel", "no dict")  # type: ignore[arg-type]
+    with pytest.raises(AssertionError):
+        await layer.receive("specific.cl0123456789abcdef0123!of-another")
 
 
 def test_without_channels_they_stand_alone() -> None:

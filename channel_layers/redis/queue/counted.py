@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...inbox import ChannelQueue
+from ...queues import ChannelQueue
 from ..unread import RedisInbox
 
 #: Added to the count of a channel that group messages have filled: no sender finds room there.
