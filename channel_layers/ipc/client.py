@@ -21,9 +21,10 @@ from .counters import hash_of
 from .delivery import Delivery
 from .inbox import MailboxInbox
 from .locks import BUSY
-from .mailbox import IN_ORDER, KIND, Mailbox, Reader, Shape
+from .mailbox import IN_ORDER, KIND, Mailbox, Shape
 from .memberships import Memberships
 from .normal import NormalChannels
+from .reader import Reader
 from .ring import HEAD
 from .site import site_of
 from .targets import Targets
@@ -196,9 +197,8 @@ class Client:
         reader = self.reader
         if reader is None:
             return False
-        if prepare is None and IN_ORDER:
-            count: Any = reader.peek()
-        else:
+        count: Any = reader.peek() if prepare is None and IN_ORDER else None
+        if count is None or reader.is_damaged:
             count = self.site.locks.run(self._byte, self._look, reader, False, prepare)
         if count is BUSY:
             return False
@@ -217,6 +217,12 @@ class Client:
     def _look(self, reader: Reader, may_sleep: bool, prepare: Callable[[Reader], None] | None) -> int:
         """Under the locks of the inbox and the mailbox."""
         count = reader.look(may_sleep)
+        if reader.is_damaged:
+            reader.repair()
+            problem = ValueError(f"something else has written to the shared memory {reader.mailbox.segment.name}")
+            self.delivery.failures.append(("Dropped what was in a mailbox", problem))
+            self.inbox.miss("its mailbox", "malformed")
+            count = reader.look(may_sleep)
         if not count:
             reader.mend(self.inbox.counted, self.memberships.count_bucket)
         if prepare is not None:

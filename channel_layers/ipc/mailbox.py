@@ -15,13 +15,12 @@ from __future__ import annotations
 import platform
 import struct
 import sys
-from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple
 
 from . import faults
 from .counters import NOWHERE, Counters
-from .ring import HEAD, TAIL, Ring
+from .ring import HEAD, LIFETIME, TAIL, Ring
 from .segment import HEADER, Segment
 from .wakeup import Rope
 
@@ -50,13 +49,6 @@ FULL: Final = "full"
 NO_ROOM: Final = "no room"
 TOO_LARGE: Final = "too large"
 
-_BATCH = 256 * 1024
-
-
-#: What was pushed: kind, name, payload (where it concerns a membership, the name of the channel), when it was sent
-#: (monotonic), and its entry among the counters.
-Record = tuple[int, bytes, bytes, float, int]
-
 
 class Shape(NamedTuple):
     """How large the parts of a mailbox are."""
@@ -84,7 +76,11 @@ class Shape(NamedTuple):
         """What the header says; None if that cannot be."""
         words = segment.words
         shape = cls(words[_SUMMARY], words[_COUNTERS], words[_RING])
-        return shape if 0 < shape.summary < 2**32 > shape.counters > 0 and shape.size <= segment.size else None
+        return (
+            shape
+            if 0 < shape.summary < 2**32 > shape.counters > 0 < shape.ring and shape.size <= segment.size
+            else None
+        )
 
 
 class Mailbox:
@@ -134,13 +130,17 @@ class Mailbox:
             self.count_group(key)
         why_not = self._push(kind, NOWHERE, name, payload)
         if why_not is not None and kind == GROUP:
-            words[MISSED] += 1
+            words[MISSED] = words[MISSED] + 1 & _MASK
         return why_not
 
     def _push(self, kind: int, entry: int, name: bytes, payload: bytes) -> str | None:
         words, ring, sent = self.words, self.ring, self.counters.sent
         length = _FIXED + len(name) + len(payload)
-        if words[HEAD] - words[TAIL] + length > ring.size:
+        head = words[HEAD]
+        used = head - words[TAIL]
+        if used + length > ring.size or used < 0 or head >= LIFETIME:
+            if not ring.is_sound:
+                self._wake_up()  # its owner puts it right
             return NO_ROOM if length <= ring.size else TOO_LARGE
         record = _pack(length, entry, monotonic(), kind, len(name)) + name + payload
         hook = faults.hook
@@ -175,7 +175,8 @@ class Mailbox:
 
     def count_group(self, key: int) -> None:
         """One more group that the owner has members of, or will have."""
-        self.summary[key % self.buckets] += 1
+        bucket = key % self.buckets
+        self.summary[bucket] = min(self.summary[bucket] + 1, _MASK)
 
     def flush(self) -> None:
         """Let all that was pushed until now be forgotten."""
@@ -187,159 +188,10 @@ class Mailbox:
         words[FLUSH_AT] = words[HEAD]
         if hook is not None:
             hook("flush.marked")
-        words[FLUSHES] += 1
+        words[FLUSHES] = words[FLUSHES] + 1 & _MASK
         if hook is not None:
             hook("flush.raised")
         # Last: who dies before this leaves groups that have no members, and not members whom no message reaches.
         self.summary[:] = memoryview(bytes(4 * self.buckets)).cast("I")
         words[DIRTY] = 0
         self._wake_up()
-
-
-class Reader:
-    """The owner's side of a mailbox: how far it has read.
-
-    :param on_flush: drops what the owner holds, and calls :meth:`notice_flush`.
-    """
-
-    def __init__(self, mailbox: Mailbox, on_flush: Callable[[], None]) -> None:
-        self.mailbox = mailbox
-        self._on_flush = on_flush
-        self.words = mailbox.words
-        self.taken = 0
-        self.missed = 0
-        #: Hashes of groups whose summary is to be looked at when nothing is on its way.
-        self.stale: set[int] = set()
-
-    def look(self, may_sleep: bool) -> int:
-        """Publish what was taken, and return how many bytes there are to take. Under the lock.
-
-        :param may_sleep: if there are none, whoever pushes next is to wake the owner.
-        """
-        words = self.words
-        if words[DIRTY]:
-            words[REBUILD] = 1
-            words[DIRTY] = 0
-        if self.has_flush:
-            self._on_flush()
-        self.taken = max(self.taken, words[FLUSH_AT])
-        words[TAIL] = self.taken
-        if faults.hook is not None:
-            faults.hook("take.published")
-        count: int = words[HEAD] - self.taken
-        if not count and may_sleep:
-            words[SLEEPING] = 1
-            if faults.hook is not None:
-                faults.hook("take.asleep")
-        return count
-
-    def peek(self) -> int:
-        """How many bytes there are to take, in place of :meth:`look`, but without the lock: where the processor lets
-        others see stores in their order, as x86 does, and this process makes its loads in theirs.
-
-        Whoever finds the record of a sender that came after a flush finds the flush, too: hence head is read first.
-        """
-        words = self.words
-        head = words[HEAD]
-        if words[NOTICED] != words[FLUSHES]:
-            self._on_flush()
-        self.taken = max(self.taken, words[FLUSH_AT])
-        words[TAIL] = self.taken  # all before it has been copied
-        return max(0, head - self.taken)
-
-    def publish(self) -> None:
-        """Give back the room of what was copied, instead of with the next look: it was much. Under the lock, or where
-        :meth:`peek` may be called.
-        """
-        self.words[TAIL] = self.taken
-
-    def copy(self, count: int) -> list[Record]:
-        """Take records of at most ``count`` bytes, a batch at a time. Without the lock: nobody writes there."""
-        ring = self.mailbox.ring
-        if count <= _BATCH:
-            data = ring.read(self.taken, count)
-        else:
-            data = ring.read(self.taken, _BATCH)
-            first = int.from_bytes(data[:4], "little")
-            if _BATCH < first <= count:
-                data = ring.read(self.taken, first)
-        at, records = parse(data)
-        if not at:  # what is there is no record: nobody but a broken process can have written it
-            raise ValueError(f"the shared memory {self.mailbox.segment.name} is damaged")
-        self.taken += at
-        if faults.hook is not None:
-            faults.hook("take.copied")
-        return records
-
-    def take_direct(self, name: bytes, since: float) -> tuple[bytes, int] | None:
-        """Take the first record alone, payload and entry, if it is a direct message to this channel, was sent after
-        ``since`` and lies in one piece. Where :meth:`peek` may be called.
-        """
-        count, ring = self.peek(), self.mailbox.ring
-        at, memory = self.taken % ring.size, ring.memory
-        if not count or at + _FIXED > ring.size:
-            return None
-        begin = ring.start + at
-        length, entry, sent_at, kind, name_length = _RECORD.unpack_from(memory, begin)
-        middle = begin + _FIXED + name_length
-        if (
-            kind != DIRECT
-            or memory[begin + _FIXED : middle] != name
-            or sent_at <= since
-            or not _FIXED + name_length <= length <= count
-            or at + length > ring.size
-        ):
-            return None
-        payload = memory[middle : begin + length]
-        self.taken += length
-        if faults.hook is not None:
-            faults.hook("take.copied")
-        return payload, entry
-
-    def missed_groups(self) -> int:
-        """Group messages for which there was no room, since this was last asked."""
-        missed = self.words[MISSED] - self.missed
-        self.missed += missed
-        return missed
-
-    def mend(self, unread: Callable[[], dict[int, int]], groups: Callable[[int], int]) -> None:
-        """Put right what deaths and departures have left. Under the lock, when nothing is on its way.
-
-        :param unread: see :meth:`Counters.start_afresh`.
-        :param groups: how many groups there are whose bucket is this.
-        """
-        mailbox = self.mailbox
-        if self.words[REBUILD]:
-            mailbox.counters.start_afresh(unread())
-            self.words[REBUILD] = 0
-        while self.stale:
-            bucket = self.stale.pop()
-            mailbox.summary[bucket] = groups(bucket)
-
-    @property
-    def has_flush(self) -> bool:
-        """Whether there was a flush that the owner has not noticed. Without the lock."""
-        words = self.words
-        return bool(words[NOTICED] != words[FLUSHES])
-
-    def notice_flush(self) -> None:
-        """The owner has dropped what it held: its counters are in force again. Without the lock."""
-        words = self.words
-        flushes = words[FLUSHES]  # first: of a flush that comes in between, half may be seen now
-        self.mailbox.counters.forget_flushed()
-        words[NOTICED] = flushes
-
-
-def parse(data: bytes) -> tuple[int, list[Record]]:
-    """The whole records at the beginning of some bytes, and how many bytes they are."""
-    records: list[Record] = []
-    at, end, size = 0, len(data), _RECORD.size
-    unpack = _RECORD.unpack_from
-    while at + size <= end:
-        length, entry, sent_at, kind, name_length = unpack(data, at)
-        middle, stop = at + size + name_length, at + length
-        if not middle <= stop <= end or kind >= END:
-            break
-        records.append((kind, data[at + size : middle], data[middle:stop], sent_at, entry))
-        at = stop
-    return at, records

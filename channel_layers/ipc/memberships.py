@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from ..groups import Groups
 from .counters import hash_of
-from .mailbox import Reader
+from .reader import Reader
 
 
 class _Groups(Groups):

@@ -1,4 +1,4 @@
-"""Every option of every layer, with anything for a value: a layer, or an error that names the option; soon, and short."""
+"""Every option of every layer, with anything for a value: a layer, or an error that names the option, soon."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from channel_layers.ipc import IPCChannelLayer
-from channel_layers.ipc.mailbox import Reader
+from channel_layers.ipc.reader import Reader
 
 EXPIRY = 0.5
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from channel_layers.ipc import segment
-from channel_layers.ipc.mailbox import GROUP, NO_ROOM, TOO_LARGE, Mailbox, Reader, Shape
+from channel_layers.ipc.mailbox import GROUP, NO_ROOM, TOO_LARGE, Mailbox, Shape
+from channel_layers.ipc.reader import Reader
 from channel_layers.ipc.ring import HEAD, TAIL, Ring
 from channel_layers.ipc.segment import HEADER
 from channel_layers.ipc.wakeup import Rope
