@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .checks import plain_str, shown
+from .checks import checking, plain_str, shown
 from .exceptions import InvalidChannelLayerError
 from .extras import require_extra
 from .messages import MAX_DEPTH, MESSAGE_LIMIT, plain_copy
@@ -108,8 +108,9 @@ def register_serializer(name: str, factory: Callable[[], Serializer]) -> None:
             f"serializer {shown(name)}: {shown(factory)} cannot be called; give a class, or a function without "
             "arguments that makes a serializer"
         )
-    if isinstance(factory, type):
-        _require_methods(factory, f"serializer {shown(name)}: {shown(factory)}")
+    with checking(f"serializer {shown(name)}"):
+        if isinstance(factory, type):
+            _require_methods(factory, f"serializer {shown(name)}: {shown(factory)}")
     _factories[plain_str(name)] = factory
 
 
@@ -130,11 +131,12 @@ def make_serializer(name: str) -> Serializer:
         raise
     except Exception as error:
         raise InvalidChannelLayerError(f"{option}: {shown(factory)} failed: {type(error).__name__}: {error}") from error
-    if isinstance(serializer, type):
-        raise InvalidChannelLayerError(
-            f"{option}: {shown(factory)} returned the class {shown(serializer)}, not an object of it"
-        )
-    _require_methods(serializer, f"{option}: {shown(serializer)}")
+    with checking(option):
+        if isinstance(serializer, type):
+            raise InvalidChannelLayerError(
+                f"{option}: {shown(factory)} returned the class {shown(serializer)}, not an object of it"
+            )
+        _require_methods(serializer, f"{option}: {shown(serializer)}")
     return serializer
 
 
