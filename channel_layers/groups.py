@@ -61,6 +61,16 @@ class Groups:
         self._expire(group, time.monotonic())
         return self._members.get(group, ())
 
+    def seconds_left(self) -> dict[str, dict[str, float]]:
+        """All groups with their members, and how long each membership lasts from now on."""
+        now = time.monotonic()
+        for group in tuple(self._members):
+            self._expire(group, now)
+        return {
+            group: {channel: deadline - now for channel, deadline in members.items()}
+            for group, members in self._members.items()
+        }
+
     def groups_of(self, channel: str) -> list[str]:
         """The groups that a channel is a member of."""
         return list(self._groups_of.get(channel, ()))

@@ -258,6 +258,13 @@ class Inbox:
             self._expire(queue, now)
         return sum(len(queue.items) for queue in self._due)
 
+    def contents(self) -> dict[str, list[Any]]:
+        """The unread payloads of each channel that has any, or at which somebody waits."""
+        self.unread()  # what has expired goes
+        queues = [queue for queue in self._queues.values() if queue.items or queue.waiters.any()]
+        waiting: dict[str, list[Any]] = {name: [] for name, prefix in self._prefixes.items() if prefix.waiters.any()}
+        return waiting | {queue.name: [payload for _, _, payload in queue.items] for queue in queues}
+
     def _drop_all(self, queue: ChannelQueue, reason: str) -> None:
         if queue.items:
             self.dropped[reason] += len(queue.items)  # asked for, and so not logged

@@ -61,6 +61,24 @@ class InMemoryChannelLayer(BaseChannelLayer):
             return payload.message.copy() if payload.flat else fresh_copy(payload.message)
         return payload
 
+    # What the tests of Channels' users look at. In that layer these are the works themselves; here they are copies.
+
+    @property
+    def channels(self) -> dict[str, list[dict[str, Any]]]:
+        """A copy of all unread messages, by channel, and the channels at which a ``receive()`` waits. For tests."""
+        inbox = self._inbox
+        with inbox.lock:
+            held = inbox.contents()
+        if inbox.drops.unwritten:
+            inbox.drops.write()
+        return {name: [fresh_copy(self.deserialize(payload)) for payload in held[name]] for name in held}
+
+    @property
+    def groups(self) -> dict[str, dict[str, float]]:
+        """A copy of all memberships: the seconds that each lasts, by group and channel. For tests."""
+        with self._inbox.lock:
+            return self._groups.seconds_left()
+
     def _send(self, channel: str, payload: Any) -> Awaitable[None] | None:
         inbox = self._inbox
         with inbox.lock:

@@ -80,8 +80,8 @@ class NameRules:
     invalid_name_error = (
         "{} name must be a str of at most "
         + str(MAX_NAME_LENGTH)
-        + " characters, containing only ASCII alphanumerics, hyphens, underscores, or periods"
-        + " (a channel name may also hold one '!')."
+        + " characters, containing only ASCII alphanumerics, hyphens, underscores, or periods;"
+        + " a channel name may also hold one '!'."
     )
 
     def match_type_and_length(self, name: Any) -> bool:

@@ -19,9 +19,10 @@ from ..names import new_client_id
 from . import segment
 from .counters import hash_of
 from .delivery import Delivery
+from .door import IN_ORDER, Door
 from .inbox import MailboxInbox
 from .locks import BUSY
-from .mailbox import IN_ORDER, KIND, Mailbox, Shape
+from .mailbox import KIND, Mailbox, Shape
 from .memberships import Memberships
 from .normal import NormalChannels
 from .reader import Reader
@@ -30,6 +31,9 @@ from .site import site_of
 from .targets import Targets
 from .wakeup import Bell, Rope
 from .watch import Watch
+
+#: Turns in a row in which a reader does nothing but deliver, while more comes.
+_MOST_HURRIED = 4
 
 #: Seconds after which a reader tries again to get the lock of its own mailbox: a sender was stopped while it held it.
 _RETRY = 0.002
@@ -48,6 +52,8 @@ class Client:
         capacity_of: Callable[[str], int],
     ) -> None:
         self.id = new_client_id()
+        #: The same as a word of shared memory, as far as it fits in there.
+        self.number = int(self.id[2:], 16) & (1 << 64) - 1
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.memory = memory
@@ -61,8 +67,9 @@ class Client:
         self.targets = Targets(self)
         self.slot: int | None = None
         self.reader: Reader | None = None
-        self._byte = 0
+        self._door: Door | None = None
         self._watch: Watch | None = None
+        self._hurried = 0
         self._turn_lock = threading.RLock()
         # The timer that drops what has expired: in which loop it is, and when it is due.
         self._expiring_in: asyncio.AbstractEventLoop | None = None
@@ -92,8 +99,8 @@ class Client:
         with self._turn_lock:
             self.join()
             if self.reader is None:
-                bell, mailbox = self.site.furnish(self._slot, self.id, self._make_mailbox)
-                self._byte = self.site.mailbox_byte(self._slot)
+                bell, mailbox = self.site.furnish(self.own_slot, self.id, self._make_mailbox)
+                self._door = Door(self, self.own_slot, mailbox.words)
                 reader = Reader(mailbox, self.inbox.notice_flush)
                 with self.inbox.lock:
                     self.inbox.use(reader)
@@ -103,7 +110,7 @@ class Client:
             return self.reader
 
     @property
-    def _slot(self) -> int:
+    def own_slot(self) -> int:
         slot = self.slot
         if slot is None:
             raise LayerUnavailable("the layer was closed by another thread meanwhile")
@@ -111,10 +118,10 @@ class Client:
 
     def _make_mailbox(self) -> tuple[Bell, Mailbox]:
         shape = Shape.of(self.memory)
-        path = self.site.bell_path(self._slot)
+        path = self.site.bell_path(self.own_slot)
         bell = Bell(path, self.permissions)
         try:
-            made = segment.create(self.site.mailbox_name(self._slot), shape.size, self.permissions)
+            made = segment.create(self.site.mailbox_name(self.own_slot), shape.size, self.permissions)
         except BaseException:
             bell.close()
             raise
@@ -194,12 +201,12 @@ class Client:
 
         :param prepare: called under the lock of the mailbox.
         """
-        reader = self.reader
-        if reader is None:
+        reader, door = self.reader, self._door
+        if reader is None or door is None:
             return False
         count: Any = reader.peek() if prepare is None and IN_ORDER else None
         if count is None or reader.is_damaged:
-            count = self.site.locks.run(self._byte, self._look, reader, False, prepare)
+            count = door.run(self._look, reader, False, prepare)
         if count is BUSY:
             return False
         is_large = count > reader.mailbox.ring.size // 4
@@ -209,7 +216,7 @@ class Client:
             if IN_ORDER:
                 reader.publish()
             else:
-                self.site.locks.run(self._byte, reader.publish)
+                door.run(reader.publish)
         if self.inbox.unwoken and (self._watch is None or asyncio._get_running_loop() is not self._watch.loop):
             self.inbox.wake_unwoken()  # a loop that came for one call may not be here to do it later
         return True
@@ -231,9 +238,9 @@ class Client:
 
     def _turn(self) -> None:
         """In the loop that watches: deliver, wake, and go to sleep when there is nothing."""
-        inbox, watch, reader = self.inbox, self._watch, self.reader
+        inbox, watch, reader, door = self.inbox, self._watch, self.reader, self._door
         loop = asyncio._get_running_loop()
-        if reader is None or watch is None or loop is not watch.loop:
+        if reader is None or door is None or watch is None or loop is not watch.loop:
             return  # what a loop that has ended does not do any more must not begin there
         if self._expiring_in is not loop:
             self._expiring_in, self._expiring_at = loop, math.inf  # a timer ends with its loop
@@ -243,12 +250,19 @@ class Client:
             # The lock is for going to sleep: while more comes, senders are not disturbed.
             count: Any = reader.peek() if IN_ORDER else 0
             if not count:
-                count = self.site.locks.run(self._byte, self._look, reader, True, None)
+                count = door.run(self._look, reader, True, None)
             if count is not BUSY and count:
                 self.delivery.some(reader, count)
+            if count and self._hurried < _MOST_HURRIED:
+                # Who was woken comes before what else there is to do: it waits for this message. And whoever has woken
+                # this reader may still be at it.
+                self._hurried += 1
+                watch.soon(self._turn)
+                return
+            self._hurried = 0
             is_marked = not inbox.has_unmarked
             if not is_marked:
-                is_marked = self.site.locks.run(self._byte, inbox.mark_full, hash_of) is not BUSY
+                is_marked = door.run(inbox.mark_full, hash_of) is not BUSY
             is_marked = self.normal.wake() and is_marked
             due = inbox.next_to_expire()
         if inbox.drops.unwritten or self.delivery.failures:

@@ -27,9 +27,16 @@ _NORMAL_WORDS = 2
 _SLOT_AT = HEADER // 8
 _NORMAL_AT = _SLOT_AT + SLOTS * _SLOT_WORDS
 
+_INSIDE_AT = _NORMAL_AT + NORMALS * _NORMAL_WORDS
+
 _MASK = (1 << 63) - 1
 
-SIZE = 8 * (_NORMAL_AT + NORMALS * _NORMAL_WORDS)
+SIZE = 8 * (_INSIDE_AT + SLOTS)
+
+
+def inside_word(slot: int) -> int:
+    """The word in which a client says at which mailbox it is inside; see ``door.py``."""
+    return _INSIDE_AT + slot
 
 
 class Directory:
@@ -56,6 +63,10 @@ class Directory:
 
     def set_state(self, slot: int, state: int) -> None:
         self.words[_SLOT_AT + slot * _SLOT_WORDS] = state
+
+    def take_out(self, slot: int) -> None:
+        """Say that the client of a slot, which is dead or has left, is inside nowhere."""
+        self.words[inside_word(slot)] = 0
 
     def used_slots(self) -> list[int]:
         """Slots that are not free, whether or not their client lives."""

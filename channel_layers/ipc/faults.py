@@ -12,7 +12,10 @@ hook: Callable[[str], None] | None = None
 
 #: All labels, in the order in which they are passed.
 LABELS = (
+    "push.early",
     "lock.held",
+    "door.closed",
+    "door.entered",
     "push.dirty",
     "push.woken",
     "push.counted",

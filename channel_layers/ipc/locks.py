@@ -51,9 +51,9 @@ class RecordLocks:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         # It knows its owner, so that whoever is interrupted while acquiring can release it without knowing whether it
-        # was acquired. That it lets its owner in again is undone by ``_inside``: a finalizer may run in a section.
-        self._guard = threading.RLock()
-        self._inside = False
+        # was acquired. That it lets its owner in again is undone by ``is_inside``: a finalizer may run in a section.
+        self.guard = threading.RLock()
+        self.is_inside = False
 
     def run(self, byte: int, work: Callable[..., Any], *arguments: Any) -> Any:
         """Call ``work`` while holding the lock of a byte; return what it returns, or BUSY if another process holds it.
@@ -61,12 +61,12 @@ class RecordLocks:
         An exception at any instruction, such as a KeyboardInterrupt, leaves no lock behind. ``work`` must leave the
         shared memory whole wherever it is left: it may be killed anywhere, too.
         """
-        guard, descriptor, hook = self._guard, self.descriptor, faults.hook
+        guard, descriptor, hook = self.guard, self.descriptor, faults.hook
         try:
-            if not guard.acquire(True, PATIENCE) or self._inside or descriptor != self.descriptor or descriptor < 0:
+            if not guard.acquire(True, PATIENCE) or self.is_inside or descriptor != self.descriptor or descriptor < 0:
                 return BUSY
             try:
-                self._inside = True
+                self.is_inside = True
                 for _ in _SPINS:
                     try:
                         _lockf(descriptor, _TRY, 1, byte)
@@ -83,7 +83,7 @@ class RecordLocks:
                 try:
                     _lockf(descriptor, _UNLOCK, 1, byte)  # harmless if it is not held
                 finally:
-                    self._inside = False
+                    self.is_inside = False
         finally:
             try:  # noqa: SIM105 - suppress() would take as long as the lock
                 guard.release()
@@ -92,14 +92,7 @@ class RecordLocks:
 
     async def run_soon(self, byte: int, work: Callable[..., Any], *arguments: Any) -> Any:
         """The same, trying for PATIENCE seconds without holding up the event loop."""
-        end = time.monotonic() + PATIENCE
-        pause = 0.0
-        while True:
-            result = self.run(byte, work, *arguments)
-            if result is not BUSY or time.monotonic() >= end:
-                return result
-            await asyncio.sleep(pause)
-            pause = min(0.002, pause + 0.0002)
+        return await keep_trying(self.run, byte, work, *arguments)
 
     def run_now(self, byte: int, work: Callable[..., Any], *arguments: Any) -> Any:
         """The same, holding up the thread for up to PATIENCE seconds: for what is done once in a layer's life."""
@@ -112,7 +105,7 @@ class RecordLocks:
 
     def close(self) -> None:
         """Close the file, which gives up every lock. Whoever comes later finds it busy."""
-        with self._guard:
+        with self.guard:
             descriptor, self.descriptor = self.descriptor, -1
             os.close(descriptor)
 
@@ -127,3 +120,15 @@ class RecordLocks:
     def give_up(self, byte: int) -> None:
         """Unlock a byte that :meth:`seize` locked."""
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
+
+
+async def keep_trying(attempt: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``attempt`` until it does not return BUSY, or PATIENCE seconds are over; return what it returns."""
+    end = time.monotonic() + PATIENCE
+    pause = 0.0
+    while True:
+        result = attempt(*arguments)
+        if result is not BUSY or time.monotonic() >= end:
+            return result
+        await asyncio.sleep(pause)
+        pause = min(0.002, pause + 0.0002)

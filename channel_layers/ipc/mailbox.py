@@ -6,15 +6,14 @@ A mailbox is one segment: a header, the summary of its groups, the counters of i
   and a ``group_send`` passes by. It may be too high, after a death; the owner puts it right when it gets a message in
   vain. It is never too low.
 * A sender **wakes** the owner before it publishes a record, if the owner sleeps. So a death leaves either a record that
-  was announced, or an announcement of nothing.
+  was announced, or an announcement of nothing. Waking takes longer than all the rest, so a sender may begin with it,
+  before it has the lock: it notes the number of the sleep, and rings again if the owner has fallen asleep once more.
 * A **flush** notes how far the ring went; the owner skips what lies before, and drops what it holds.
 """
 
 from __future__ import annotations
 
-import platform
 import struct
-import sys
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -39,10 +38,6 @@ _RECORD = struct.Struct("<IIdBB")
 _FIXED = _RECORD.size
 _pack = _RECORD.pack
 _MASK = 0xFFFF_FFFF
-
-#: Whether stores of one process are seen by others in their order. Elsewhere only a lock makes sure of that.
-#: In 32 bits, a word is no single store.
-IN_ORDER: Final = platform.machine().lower() in ("x86_64", "amd64") and sys.maxsize > 1 << 32
 
 #: Why a record was not pushed.
 FULL: Final = "full"
@@ -101,8 +96,11 @@ class Mailbox:
 
     # By senders, under the lock
 
-    def push_message(self, key: int, name: bytes, capacity: int, payload: bytes) -> str | None:
-        """Append a direct message; None, or why not."""
+    def push_message(self, key: int, name: bytes, capacity: int, payload: bytes, woken: int = 0) -> str | None:
+        """Append a direct message; None, or why not.
+
+        :param woken: what :meth:`wake_early` has returned.
+        """
         words, counters = self.words, self.counters
         if words[DIRTY]:
             words[REBUILD] = 1
@@ -117,7 +115,7 @@ class Mailbox:
             if words[REBUILD]:
                 self._wake_up()
             return FULL
-        return self._push(DIRECT, entry, name, payload)
+        return self._push(DIRECT, entry, name, payload, woken)
 
     def push_control(self, kind: int, name: bytes, payload: bytes, key: int) -> str | None:
         """Append what changes memberships, or a group message; None, or why not."""
@@ -133,10 +131,9 @@ class Mailbox:
             words[MISSED] = words[MISSED] + 1 & _MASK
         return why_not
 
-    def _push(self, kind: int, entry: int, name: bytes, payload: bytes) -> str | None:
+    def _push(self, kind: int, entry: int, name: bytes, payload: bytes, woken: int = 0) -> str | None:
         words, ring, sent = self.words, self.ring, self.counters.sent
-        length = _FIXED + len(name) + len(payload)
-        head = words[HEAD]
+        length, head = _FIXED + len(name) + len(payload), words[HEAD]
         used = head - words[TAIL]
         if used + length > ring.size or used < 0 or head >= LIFETIME:
             if not ring.is_sound:
@@ -147,19 +144,34 @@ class Mailbox:
         words[DIRTY] = 1
         if hook is not None:
             hook("push.dirty")
-        if words[SLEEPING]:
-            self._wake_up()
+        asleep = words[SLEEPING]
+        if asleep:
+            if asleep == woken:
+                words[SLEEPING] = 0
+            else:
+                self._wake_up()
         if hook is not None:
             hook("push.woken")
         if entry != NOWHERE:
             sent[entry] = (sent[entry] + 1) & _MASK
         if hook is not None:
             hook("push.counted")
-        ring.push(record)
+        ring.append(head, record)
         if hook is not None:
             hook("push.published")
         words[DIRTY] = 0
         return None
+
+    def wake_early(self) -> int:
+        """Wake the owner for a record that is about to be pushed; from which sleep, 0 if it does not sleep. Without the
+        lock: what it sleeps for is looked at again, with it.
+        """
+        asleep = self.words[SLEEPING]
+        if not asleep or not self._rope.pull():
+            return 0
+        if faults.hook is not None:
+            faults.hook("push.early")
+        return asleep
 
     def _wake_up(self) -> None:
         if self._rope.pull():  # otherwise who pushes next tries again

@@ -44,6 +44,7 @@ class Reader:
         self.words = mailbox.words
         self.taken = 0
         self.missed = 0
+        self._sleeps = 0
         #: Whether something else has written there; then :meth:`repair` is to be called.
         self.is_damaged = False
         #: Hashes of groups whose summary is to be looked at when nothing is on its way.
@@ -68,7 +69,8 @@ class Reader:
         if faults.hook is not None:
             faults.hook("take.published")
         if not count and may_sleep:
-            words[SLEEPING] = 1
+            self._sleeps += 1
+            words[SLEEPING] = self._sleeps
             if faults.hook is not None:
                 faults.hook("take.asleep")
         return count

@@ -43,10 +43,18 @@ class Ring:
 
     def push(self, record: bytes) -> bool:
         """Append a record; False, and nothing done, if there is no room for it."""
-        words, memory, size = self.words, self.memory, self.size
-        head, length = words[HEAD], len(record)
-        if head - words[TAIL] + length > size:
+        head = self.words[HEAD]
+        if head - self.words[TAIL] + len(record) > self.size:
             return False
+        self.append(head, record)
+        return True
+
+    def append(self, head: int, record: bytes) -> None:
+        """Append a record for which there is room.
+
+        :param head: as it is now.
+        """
+        memory, size, length = self.memory, self.size, len(record)
         at = head % size
         begin = self.start + at
         if at + length <= size:
@@ -57,8 +65,7 @@ class Ring:
             memory[self.start : self.start + length - split] = record[split:]
         if faults.hook is not None:
             faults.hook("push.written")
-        words[HEAD] = head + length
-        return True
+        self.words[HEAD] = head + length
 
     def read(self, position: int, count: int) -> bytes:
         """The bytes from a position on. What lies between tail and head stays as it is, lock or no lock."""

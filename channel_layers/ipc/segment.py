@@ -13,7 +13,7 @@ from ..exceptions import InvalidChannelLayerError, LayerUnavailable
 from ..extras import require_extra
 
 #: Of the arrangement of everything in shared memory: processes of two versions do not understand each other.
-LAYOUT = 1
+LAYOUT = 2
 
 #: Bytes at the beginning of each segment: 64 words of 8 bytes, of which the first four say what it is.
 HEADER = 512

@@ -264,6 +264,7 @@ class Site:
         self._remove_mailbox(slot)
         if faults.hook is not None:
             faults.hook("reclaim.unlinked")
+        directory.take_out(slot)
         directory.set_state(slot, FREE)
         directory.changed()
         if faults.hook is not None:

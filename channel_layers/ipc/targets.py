@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ChannelFull, LayerUnavailable, MessageTooLarge
@@ -12,8 +13,9 @@ from ..names import client_id_of
 from . import segment
 from .counters import hash_of
 from .directory import VERSION
+from .door import Door
 from .locks import BUSY
-from .mailbox import _FIXED, FULL, GROUP, KIND, TOO_LARGE, Mailbox, Shape
+from .mailbox import _FIXED, FULL, GROUP, KIND, SLEEPING, TOO_LARGE, Mailbox, Shape
 from .store import _RECORD as _IN_STORE
 from .store import Store
 from .wakeup import Rope
@@ -28,14 +30,14 @@ _LONGEST_NAME = 100
 
 
 class Box:
-    """The mailbox of a client, its number in the directory, and where its lock is."""
+    """The mailbox of a client, its number in the directory, and its lock."""
 
-    __slots__ = ("byte", "mailbox", "number", "rope", "slot")
+    __slots__ = ("door", "mailbox", "number", "rope", "slot")
 
-    def __init__(self, slot: int, number: int, byte: int, mailbox: Mailbox, rope: Rope) -> None:
+    def __init__(self, slot: int, number: int, door: Door, mailbox: Mailbox, rope: Rope) -> None:
         self.slot = slot
         self.number = number
-        self.byte = byte
+        self.door = door
         self.mailbox = mailbox
         self.rope = rope
 
@@ -43,9 +45,10 @@ class Box:
 class Target:
     """Where a message to one channel goes; ``box`` is None if nobody lives there."""
 
-    __slots__ = ("box", "capacity", "key", "name", "version")
+    __slots__ = ("box", "capacity", "directory", "key", "name", "version")
 
-    def __init__(self, channel: str, version: int, box: Box | None, capacity: int) -> None:
+    def __init__(self, channel: str, directory: memoryview, version: int, box: Box | None, capacity: int) -> None:
+        self.directory = directory  # its words
         self.version = version  # of the directory, when this was true
         self.box = box
         self.key = hash_of(channel)
@@ -68,6 +71,10 @@ class View:
         #: Bytes of an encoded group message that fits in everywhere, whatever the group is called.
         self.least = min([memory, *(box.mailbox.ring.size for box in boxes.values())]) - _FIXED - _LONGEST_NAME
         self.targets: dict[str, Target] = {}
+
+
+#: A mailbox that was locked, or None for a normal channel; and what pushes there once it is not.
+_Busy = tuple[Box | None, Callable[[], Coroutine[Any, Any, Any]]]
 
 
 class Targets:
@@ -109,7 +116,8 @@ class Targets:
         if found is None or shape is None:
             return None  # it left in this moment
         rope = Rope(site.bell_path(slot))
-        return Box(slot, number, site.mailbox_byte(slot), Mailbox(found, shape, rope), rope)
+        mailbox = Mailbox(found, shape, rope)
+        return Box(slot, number, Door(self._client, slot, mailbox.words), mailbox, rope)
 
     def boxes(self) -> list[Box]:
         """The mailboxes of all clients."""
@@ -125,17 +133,18 @@ class Targets:
 
     def send(self, channel: str, payload: bytes) -> Coroutine[Any, Any, None] | None:
         """Append a message to the mailbox in which a process-specific channel is, or raise what ``send`` raises."""
-        site = self._client.site
         target = self._view.targets.get(channel)
-        if target is None or target.version != site.directory.words[VERSION]:
+        if target is None or target.version != target.directory[VERSION]:
             target = self._find(channel)
         box = target.box
         if box is None:
             return None
-        arguments = (target.key, target.name, target.capacity, payload)
-        outcome = site.locks.run(box.byte, box.mailbox.push_message, *arguments)
+        mailbox = box.mailbox
+        woken = mailbox.wake_early() if mailbox.words[SLEEPING] else 0
+        outcome = box.door.push(mailbox.push_message, target.key, target.name, target.capacity, payload, woken)
         if outcome is None and not box.rope.is_loose:
             return None
+        arguments = (target.key, target.name, target.capacity, payload)
         if outcome is BUSY:
             return self._send_later(channel, box, arguments)
         self._settle(channel, box, outcome, arguments)
@@ -148,11 +157,12 @@ class Targets:
         view, capacity = self._refresh(), self._client.inbox.capacity_of(channel)
         if len(view.targets) >= _CHANNELS_REMEMBERED:
             view.targets.clear()
-        target = view.targets[channel] = Target(channel, view.version, view.boxes.get(client_id), capacity)
+        words, box = self._client.site.directory.words, view.boxes.get(client_id)
+        target = view.targets[channel] = Target(channel, words, view.version, box, capacity)
         return target
 
     async def _send_later(self, channel: str, box: Box, arguments: tuple[Any, ...]) -> None:
-        outcome = await self._client.site.locks.run_soon(box.byte, box.mailbox.push_message, *arguments)
+        outcome = await box.door.run_soon(box.mailbox.push_message, *arguments)
         self._settle(channel, box, outcome, arguments)
 
     def _settle(self, channel: str, box: Box, outcome: Any, arguments: tuple[Any, ...]) -> None:
@@ -176,23 +186,25 @@ class Targets:
             known = self._keys[group] = hash_of(group), group.encode("ascii")
         key, name = known
         site, normal = self._client.site, self._client.normal
-        busy: list[tuple[Box | None, int, Any, tuple[Any, ...]]] = []
+        busy: list[_Busy] = []
         members = normal.members()
         if len(payload) > view.least:
             _require_room(view.boxes.values(), members, known, payload)
         for box in view.boxes.values():
             if box.mailbox.has_group(key):
                 arguments = (GROUP, name, payload, key)
-                outcome = site.locks.run(box.byte, box.mailbox.push_control, *arguments)
+                outcome = box.door.push(box.mailbox.push_control, *arguments)
                 if outcome is BUSY:
-                    busy.append((box, box.byte, box.mailbox.push_control, arguments))
+                    busy.append((box, partial(box.door.run_soon, box.mailbox.push_control, *arguments)))
                 elif outcome is not None or box.rope.is_loose:
                     self._settle_group(box, outcome)
         for number, channel, store in members:
             member = (store, channel, key, payload)
             outcome = site.locks.run(site.normal_byte(number), normal.push_to_member, *member)
             if outcome is BUSY:
-                busy.append((None, site.normal_byte(number), normal.push_to_member, member))
+                busy.append(
+                    (None, partial(site.locks.run_soon, site.normal_byte(number), normal.push_to_member, *member))
+                )
             elif outcome is not None:
                 self._client.count_missed(1, f"members of {group}")
         return self._group_send_later(group, busy) if busy else None
@@ -201,12 +213,11 @@ class Targets:
         if not self._client.site.bury(box.slot) and outcome is TOO_LARGE:
             box.rope.pull()  # it counts what it has missed, and may have nothing else to wake up for
 
-    async def _group_send_later(self, group: str, busy: list[tuple[Box | None, int, Any, tuple[Any, ...]]]) -> None:
+    async def _group_send_later(self, group: str, busy: list[_Busy]) -> None:
         # All at once, so that several processes that are stopped cost no more than one.
-        locks = self._client.site.locks
-        outcomes = await asyncio.gather(*(locks.run_soon(byte, work, *arguments) for _, byte, work, arguments in busy))
+        outcomes = await asyncio.gather(*(push() for _, push in busy))
         missed = 0
-        for (box, *_), outcome in zip(busy, outcomes, strict=True):
+        for (box, _), outcome in zip(busy, outcomes, strict=True):
             if outcome is BUSY or (outcome is not None and box is None):
                 missed += 1
             elif box is not None and outcome is not None:
@@ -222,7 +233,7 @@ class Targets:
         :raises LayerUnavailable: if its mailbox is full, or locked by a process that was stopped.
         """
         arguments = (kind, group.encode("ascii"), channel.encode("ascii"), hash_of(group))
-        outcome = await self._client.site.locks.run_soon(box.byte, box.mailbox.push_control, *arguments)
+        outcome = await box.door.run_soon(box.mailbox.push_control, *arguments)
         if outcome is not None and not self._client.site.bury(box.slot):
             raise LayerUnavailable(f"the mailbox of {channel!r} is {'locked' if outcome is BUSY else 'full'}")
 
@@ -232,10 +243,11 @@ class Targets:
         :raises LayerUnavailable: if one of them is locked by a process that was stopped.
         """
         site = self._client.site
-        work: list[tuple[int, Callable[[], object]]] = [(box.byte, box.mailbox.flush) for box in self.boxes()]
-        for number, store in self._client.normal.all():
-            work.append((site.normal_byte(number), store.clear))
-        outcomes = await asyncio.gather(*(site.locks.run_soon(byte, empty) for byte, empty in work))
+        work = [box.door.run_soon(box.mailbox.flush) for box in self.boxes()]
+        work += [
+            site.locks.run_soon(site.normal_byte(number), store.clear) for number, store in self._client.normal.all()
+        ]
+        outcomes = await asyncio.gather(*work)
         if BUSY in outcomes:
             raise LayerUnavailable("flush: a process was stopped while it held a lock")
 

@@ -26,6 +26,7 @@ except ImportError:  # the module can be imported without its extra; a layer can
 from ..statistics import logger
 from .errors import RedisUnavailable
 from .futures import end
+from .patience import Patience
 
 Reply = Callable[[Any], None]
 
@@ -54,22 +55,18 @@ class Connection:
         self._sock = sock
         _all.add(self)
         self._fd = sock.fileno()
-        self._patience = patience
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._lost = lost
         self._parser = hiredis.Reader()
         self._waiting: deque[Reply] = deque()
         self._out: list[bytes] = []
-        self._unsent: deque[memoryview] = deque()
+        self._unsent: deque[bytes | memoryview] = deque()
         self._gathered: Callable[[], None] | None = None
         self._is_flush_due = False
         self._is_held = False
         self._asked = 0
         self._answered = 0
-        # When the commands up to a number were written, oldest first: only as many as are unanswered.
-        self._written: deque[tuple[int, float]] = deque()
-        # Whether anything came since the latest look: who answers slowly, since it was asked much, is not away.
-        self._has_heard = False
-        self._watch: asyncio.TimerHandle | None = None
+        self._patience = Patience(patience, self._waiting, self._end)
         # What is to be called when a loop drives the connection again.
         self._deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
@@ -85,11 +82,7 @@ class Connection:
             loop.add_writer(self._fd, self._writable)
         if self._out or self._gathered is not None:
             self._flush_soon()
-        if self._waiting:
-            if self._watch is not None:
-                self._watch.cancel()
-            # All the time again: replies may have come while no loop was there to read them.
-            self._watch = loop.call_later(self._patience, self._watch_replies)
+        self._patience.begin_anew(loop)
         self._call_deferred()
 
     def detach(self) -> None:
@@ -98,9 +91,7 @@ class Connection:
         self._is_flush_due = False
         if loop is None or self.closed:
             return
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._patience.stop()
         if not loop.is_closed():
             loop.remove_reader(self._fd)
             loop.remove_writer(self._fd)
@@ -196,12 +187,22 @@ class Connection:
             return
         data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
-        loop = self.loop
-        if loop is not None:
-            self._written.append((self._asked, loop.time()))
-            if self._watch is None:
-                self._watch_replies()
-        self._unsent.append(memoryview(data))
+        self._send(data)
+
+    def ask_alone(self, command: bytes, reply: Reply) -> None:
+        """:meth:`ask` and :meth:`flush`, in one step where nothing else was asked."""
+        if self._out or self._is_held or self.closed or self._gathered is not None:
+            self.ask(command, reply)
+            self.flush()
+        else:
+            self._waiting.append(reply)
+            self._asked += 1
+            self._send(command)
+
+    def _send(self, data: bytes) -> None:
+        if self.loop is not None:
+            self._patience.written(self._asked, self.loop)
+        self._unsent.append(data)
         if len(self._unsent) == 1:
             self._write()
 
@@ -218,11 +219,12 @@ class Connection:
         unsent = self._unsent
         try:
             while unsent:
-                sent = self._sock.send(unsent[0])
-                if sent == len(unsent[0]):
+                data = unsent[0]
+                sent = self._sock.send(data)
+                if sent == len(data):
                     unsent.popleft()
                 else:
-                    unsent[0] = unsent[0][sent:]
+                    unsent[0] = memoryview(data)[sent:]
         except _LATER:
             if self.loop is not None:
                 self.loop.add_writer(self._fd, self._writable)
@@ -245,10 +247,10 @@ class Connection:
                 data = self._sock.recv(_READ_SIZE)
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
-                self._has_heard = True
+                self._patience.has_heard = True
                 self._parser.feed(data)
                 # A TLS socket may hold more than the selector knows of.
-                if len(data) < _READ_SIZE and not isinstance(self._sock, ssl.SSLSocket):
+                if len(data) < _READ_SIZE and not self._is_tls:
                     break
         except _LATER:
             pass
@@ -266,9 +268,7 @@ class Connection:
         except Exception as error:  # of who asked: with a new connection he can begin anew
             logger.exception("What Redis at %s sent could not be handled", self.server)
             self._end(error)
-        written = self._written
-        while written and written[0][0] <= self._answered:
-            written.popleft()
+        self._patience.answered(self._answered)
 
     def _take_replies(self) -> None:
         parse, waiting = self._parser.gets, self._waiting
@@ -277,23 +277,6 @@ class Connection:
             self._answered += 1
             waiting.popleft()(reply)
             reply = parse()
-
-    def _watch_replies(self) -> None:
-        """End the connection if the oldest command has waited too long in silence, otherwise look again when it would
-        have."""
-        loop, self._watch = self.loop, None
-        if loop is None or self.closed or not self._waiting:
-            return
-        left = self._patience
-        if self._written:
-            left += self._written[0][1] - loop.time()
-        if left <= 0 and self._has_heard:
-            left = self._patience
-        self._has_heard = False
-        if left <= 0:
-            self._end(TimeoutError(f"no reply within {self._patience:g} s"))
-        else:
-            self._watch = loop.call_later(left, self._watch_replies)
 
     # The end
 

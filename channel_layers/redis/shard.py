@@ -196,13 +196,14 @@ class Shard(ABC):
         try:
             return await self.far.ready(self.send_timeout)
         except asyncio.TimeoutError:
-            raise self._waited() from None
+            raise self._waited()  # noqa: B904 - it has its cause, which a "from" would replace
 
     def _waited(self) -> RedisUnavailable:
+        """What to raise when a verb has waited long enough; with its cause, if anything is known of it."""
         failure = next((link.failure for link in (self.far, *self.links) if link.failure is not None), None)
         text = failure or f"Redis at {self.server.label} does not answer"
         error = RedisUnavailable(f"{text}; waited {self.send_timeout:g} s")
-        error.__cause__ = failure
+        error.__cause__ = asyncio.TimeoutError() if failure is None else failure.__cause__ or failure
         return error
 
     async def join_queue(self, group: str, channel: str, capacity: int) -> None:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ class Victim:
             return False
         return True
 
-    def arrives(self, channel: str) -> bool:
+    def arrives(self, channel: str, seconds: float = 0.1) -> bool:
         """Whether what is sent now is received; before it may come what was written well enough."""
         self.count += 1
         if not self.attempt(self.sender.send(channel, {"count": self.count})):
@@ -84,7 +85,7 @@ class Victim:
                     pass  # bytes that are no message
 
         try:
-            self.loop.run_until_complete(asyncio.wait_for(receive(), 0.1))
+            self.loop.run_until_complete(asyncio.wait_for(receive(), seconds))
         except asyncio.TimeoutError:
             return False
         except CLEAR:
@@ -99,7 +100,7 @@ class Victim:
             self.attempt(self.layer.flush())
             if not self.arrives(channel):
                 self.restart()
-                assert self.arrives("jobs" if kind == "normal" else self.channel)
+                assert self.arrives("jobs" if kind == "normal" else self.channel, DEADLINE)
         assert not self.noted, self.noted
         counts = self.layer.statistics()
         assert counts.arrived == counts.delivered + sum(counts.dropped.values()) + counts.unread
@@ -188,12 +189,12 @@ def test_records_that_nobody_sent(victim: Victim, kind: str) -> None:
         if kind == "mailbox":
             box = sender.targets.box_of(victim.channel)
             assert box is not None
-            ring, byte = box.mailbox.ring, box.byte
+            ring, run = box.mailbox.ring, box.door.run
         else:
             _, number, found = sender.normal._stores.find("jobs")
-            ring, byte = found.ring, sender.site.normal_byte(number)
+            ring, run = found.ring, partial(sender.site.locks.run, sender.site.normal_byte(number))
         for record in records:
-            sender.site.locks.run(byte, ring.push, record)
+            run(ring.push, record)
         if kind == "normal":
             found.words[25] += len(records)
         victim.goes_on(kind)
@@ -211,7 +212,7 @@ def test_a_message_from_the_future_expires(prefix: str) -> None:
             assert box is not None
             name = channel.encode()
             record = struct.pack("<IIdBB", 18 + len(name) + 1, 2**32 - 1, 1e300, 0, len(name)) + name + b"\x80"
-            client.site.locks.run(box.byte, box.mailbox.ring.push, record)
+            box.door.run(box.mailbox.ring.push, record)
             assert layer.statistics().unread == 1
             await asyncio.sleep(0.3)
             assert layer.statistics().unread == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from model import directory, mailbox, normal
+from model import directory, door, mailbox, normal
 from model.explorer import FaultError
 
 
@@ -16,6 +16,17 @@ def test_the_mailbox(deaths: int) -> None:
 def test_a_mistake_in_the_mailbox_is_found(mistake: str) -> None:
     with pytest.raises(FaultError):
         mailbox.run(mistake)
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+def test_the_door(deaths: int) -> None:
+    assert door.run(deaths=deaths) > 1000
+
+
+@pytest.mark.parametrize("mistake", door.MISTAKES)
+def test_a_mistake_in_the_door_is_found(mistake: str) -> None:
+    with pytest.raises(FaultError):
+        door.run(mistake)
 
 
 @pytest.mark.parametrize("deaths", [0, 1])

@@ -405,9 +405,32 @@ class TestSending:
                 await layer.send("jobs", {"type": "x"})
             for _ in range(2):
                 started = time.monotonic()
-                with pytest.raises(LayerUnavailable, match="connection refused"):
+                with pytest.raises(LayerUnavailable, match="connection refused") as caught:
                     await soon(layer.send("jobs", {"type": "x"}))
                 assert time.monotonic() - started > 0.8 * SEND_TIMEOUT
+                assert type(caught.value.__cause__) is redis.exceptions.ConnectionError  # what redis-py raised
+            own_redis_server.start()
+
+    @pytest.mark.parametrize("where", ["background", "home"])
+    async def test_keeps_the_cause_whatever_the_verb(self, own_redis_server: RedisServer, where: str) -> None:
+        async with make_layer(own_redis_server.address) as layer:
+            if where == "home":
+                channel = await layer.new_channel()
+                await layer.send(channel, {"type": "before"})
+                await layer.receive(channel)
+            own_redis_server.kill()
+            verbs = {
+                "send": lambda: layer.send("jobs", {"type": "x"}),
+                "group_send": lambda: layer.group_send("room", {"type": "x"}),
+                "group_add": lambda: layer.group_add("room", "jobs"),
+                "group_discard": lambda: layer.group_discard("room", "jobs"),
+                "discard_channel": lambda: layer.discard_channel("jobs"),
+                "flush": layer.flush,
+            }
+            for name, verb in verbs.items():
+                with pytest.raises(LayerUnavailable) as caught:
+                    await soon(verb())
+                assert caught.value.__cause__ is not None, name
             own_redis_server.start()
 
     async def test_waits_for_a_server_that_comes_back(self, own_redis_server: RedisServer) -> None:

@@ -317,6 +317,7 @@ class TestVerbsWhileTheServerIsAway:
             [outcome] = await asyncio.gather(soon(verb()), return_exceptions=True)
             assert isinstance(outcome, LayerUnavailable), (name, outcome)
             assert isinstance(outcome, redis.exceptions.ConnectionError), name
+            assert outcome.__cause__ is not None, name
         for verb in (layer.new_channel, lambda: layer.group_discard("room", channel)):
             await soon(verb())  # what needs no server
         await soon(layer.discard_channel(channel))

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import warnings
 import weakref
@@ -348,3 +349,62 @@ def test_python_optimized_refuses_the_same() -> None:
         asyncio.run(main())
     """
     subprocess.run([sys.executable, "-O", "-c", code], check=True)
+
+
+@pytest.mark.asyncio
+async def test_tests_may_look_at_channels_and_groups_as_at_those_of_channels() -> None:
+    layer = InMemoryChannelLayer(group_expiry=60)
+    assert (layer.channels, layer.groups) == ({}, {})
+    await layer.send("jobs", MESSAGE)
+    await layer.group_add("room", "jobs")
+    await layer.group_add("room", "nobody")
+    await layer.group_send("room", {"type": "tea", "for": ["two"]})
+    assert layer.channels == {
+        "jobs": [MESSAGE, {"type": "tea", "for": ["two"]}],
+        "nobody": [{"type": "tea", "for": ["two"]}],
+    }
+    assert list(layer.groups) == ["room"]
+    assert list(layer.groups["room"]) == ["jobs", "nobody"]
+    assert all(0 < left <= 60 for left in layer.groups["room"].values())
+    await layer.receive("jobs")
+    await layer.receive("jobs")
+    await layer.group_discard("room", "nobody")
+    await layer.group_discard("room", "jobs")
+    assert (list(layer.channels), layer.groups) == (["nobody"], {})
+
+
+@pytest.mark.asyncio
+async def test_a_channel_at_which_a_receive_waits_is_among_the_channels() -> None:
+    layer = InMemoryChannelLayer()
+    channel = await layer.new_channel()
+    tasks = [asyncio.create_task(layer.receive(name)) for name in (channel, layer.non_local_name(channel))]
+    await asyncio.sleep(0)
+    assert layer.channels == {channel: [], layer.non_local_name(channel): []}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert layer.channels == {}
+
+
+@pytest.mark.asyncio
+async def test_what_has_expired_is_in_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = InMemoryChannelLayer(expiry=50, group_expiry=70)
+    now = time.monotonic()
+    await layer.send("jobs", MESSAGE)
+    await layer.group_add("room", "jobs")
+    monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+    assert (layer.channels, list(layer.groups)) == ({}, ["room"])
+    monkeypatch.setattr(time, "monotonic", lambda: now + 80)
+    assert layer.groups == {}
+
+
+@pytest.mark.asyncio
+async def test_who_looks_at_channels_and_groups_shares_nothing_with_the_layer() -> None:
+    layer = InMemoryChannelLayer()
+    await layer.send("jobs", {"type": "make", "sizes": [1, 2]})
+    await layer.group_add("room", "jobs")
+    layer.channels["jobs"][0]["sizes"].append(3)
+    layer.channels.clear()
+    layer.groups["room"].clear()
+    assert list(layer.groups["room"]) == ["jobs"]
+    assert await layer.receive("jobs") == {"type": "make", "sizes": [1, 2]}

@@ -132,3 +132,11 @@ def test_a_made_name_tells_its_client() -> None:
     assert client_id_of(name) == client_id
     assert client_id_of("http.response!abc") is None
     assert client_id_of("normal") is None
+
+
+@pytest.mark.parametrize("kind", ["Channel", "Group"])
+def test_what_is_allowed_matches_the_error_also_as_a_pattern(kind: str) -> None:
+    # Tests of layers that were written for Channels' base class give it to ``pytest.raises(match=...)``.
+    check = layer.require_valid_channel_name if kind == "Channel" else layer.require_valid_group_name
+    with pytest.raises(TypeError, match=layer.invalid_name_error.format(kind)):
+        check("a" * 101)

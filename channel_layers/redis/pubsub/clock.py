@@ -25,7 +25,11 @@ class ServerClock:
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
-        return int(time.monotonic() * 1000 + self._ahead_ms)
+        return self.at_ms(time.monotonic())
+
+    def at_ms(self, monotonic: float) -> int:
+        """The same at a moment of this process's monotonic clock, in seconds."""
+        return int(monotonic * 1000 + self._ahead_ms)
 
     def ask(self, connection: Connection, then: Callable[[Any], None] | None = None) -> None:
         """Ask the server over a connection; in the thread of its loop. ``then`` gets the reply."""

@@ -15,12 +15,14 @@ the rest               of a group: the message. Of a process: entries, as follow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
 
 HEAD = Struct(">QQQ")
 
 _ENTRY = Struct(">BI")
+
+#: What stands before the name and the message, where there is only one.
+ALONE = Struct(">QQQBI")
 
 
 def entry_head(channel: str) -> bytes:
@@ -34,13 +36,14 @@ def entry(head: bytes, payload: bytes) -> bytes:
     return b"%b%b%b%b" % (head[:1], len(payload).to_bytes(4, "big"), head[1:], payload)
 
 
-def entries(data: bytes) -> Iterator[tuple[str, bytes]]:
+def entries(data: bytes) -> list[tuple[str, bytes]]:
     """The messages to the channels of a process, in their order."""
-    at, unpack = HEAD.size, _ENTRY.unpack_from
-    while at < len(data):
-        name_length, length = unpack(data, at)
-        at += _ENTRY.size
-        name_end = at + name_length
-        end = name_end + length
-        yield data[at:name_end].decode(), data[name_end:end]
+    found: list[tuple[str, bytes]] = []
+    at, size, unpack, length = HEAD.size, len(data), _ENTRY.unpack_from, _ENTRY.size
+    while at < size:
+        name_length, payload_length = unpack(data, at)
+        name_end = at + length + name_length
+        end = name_end + payload_length
+        found.append((data[at + length : name_end].decode(), data[name_end:end]))
         at = end
+    return found

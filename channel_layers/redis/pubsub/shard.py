@@ -270,7 +270,8 @@ class PubSubShard(Shard):
 
     def _deliver(self, messages: list[Message]) -> None:
         inbox = self.inbox
-        lifetime, now_ms = time.monotonic() + inbox.expiry, self.clock.now_ms()
+        now = time.monotonic()
+        lifetime, now_ms = now + inbox.expiry, self.clock.at_ms(now)
         with inbox.lock:
             for _, name, data in messages:
                 try:

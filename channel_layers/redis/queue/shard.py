@@ -105,7 +105,7 @@ class QueueShard(Shard):
         try:
             await self.presence.ready(self.send_timeout)
         except asyncio.TimeoutError:
-            raise self._waited() from None
+            raise self._waited()  # noqa: B904 - it has its cause, which a "from" would replace
 
     # Verbs
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import directory, mailbox, normal
+from . import directory, door, mailbox, normal
 from .explorer import FaultError
 
-for model in (mailbox, directory, normal):
+for model in (mailbox, door, directory, normal):
     name = model.__name__.rpartition(".")[2]
     for deaths in (0, 1, 2):
         print(f"{name}, up to {deaths} deaths: {model.run(deaths=deaths):,} states, no fault")

@@ -12,6 +12,7 @@ from .explorer import END, WAIT, Program, explore
 MISTAKES = {
     "wake late": "the owner is woken after the lock is released: a death in between, and a message lies unannounced",
     "publish early": "head passes the record before its bytes are there",
+    "any ring will do": "who has rung before it has the lock does not ring again, though the owner sleeps once more",
     "sleep unlocked": "the owner falls asleep after releasing the lock: a message that came in between lies there",
     "no mark": "a death between counting and publishing is not noted: the channel is full for ever",
     "publish what is being read": "tail passes the records of this batch, which are not copied yet",
@@ -26,7 +27,8 @@ def shared() -> dict[str, Any]:
         "head": 0,
         "tail": 0,
         "cells": [None] * ROOM,  # None: half written, or never
-        "sleeping": False,
+        "sleeping": 0,  # the number of the sleep
+        "sleeps": 0,
         "bell": True,  # the owner looks once when it begins to read
         "dirty": False,
         "rebuild": False,
@@ -40,6 +42,13 @@ def shared() -> dict[str, Any]:
 
 
 def sender(name: str, mistake: str, mortal: bool = True) -> Program:
+    def see_asleep(state: dict[str, Any], own: dict[str, Any]) -> str | None:
+        own["rung"] = state["sleeping"]
+        return None if own["rung"] else "lock"
+
+    def ring_early(state: dict[str, Any], own: dict[str, Any]) -> None:
+        state["bell"] = True
+
     def lock(state: dict[str, Any], own: dict[str, Any]) -> str | None:
         if state["lock"] is not None:
             return WAIT
@@ -58,11 +67,12 @@ def sender(name: str, mistake: str, mortal: bool = True) -> Program:
         state["dirty"] = mistake != "no mark"
 
     def wake(state: dict[str, Any], own: dict[str, Any]) -> None:
-        if state["sleeping"]:
+        has_rung = bool(own["rung"]) if mistake == "any ring will do" else own["rung"] == state["sleeping"]
+        if state["sleeping"] and not has_rung:
             state["bell"] = True
 
     def awake(state: dict[str, Any], own: dict[str, Any]) -> None:
-        state["sleeping"] = False
+        state["sleeping"] = 0
 
     def count(state: dict[str, Any], own: dict[str, Any]) -> None:
         state["sent"] += 1
@@ -87,14 +97,16 @@ def sender(name: str, mistake: str, mortal: bool = True) -> Program:
 
     def wake_late(state: dict[str, Any], own: dict[str, Any]) -> str:
         if state["sleeping"]:
-            state["bell"], state["sleeping"] = True, False
+            state["bell"], state["sleeping"] = True, 0
         return END
 
     waking = [] if mistake == "wake late" else [("wake", wake), ("awake", awake)]
     writing = [("write", write), ("publish", publish)]
     if mistake == "publish early":
         writing.reverse()
+    early = [] if mistake == "wake late" or name != "a" else [("see asleep", see_asleep), ("ring early", ring_early)]
     steps = [
+        *early,
         ("lock", lock),
         ("look", look),
         ("mark", mark),
@@ -107,7 +119,12 @@ def sender(name: str, mistake: str, mortal: bool = True) -> Program:
     ]
     if mistake == "wake late":
         steps.append(("wake", wake_late))
-    return Program(name, steps, mortal=mortal)
+    return Program(name, steps, {"rung": 0}, mortal=mortal)
+
+
+def fall_asleep(state: dict[str, Any]) -> None:
+    state["sleeps"] += 1
+    state["sleeping"] = state["sleeps"]
 
 
 def owner(mistake: str) -> Program:
@@ -149,7 +166,7 @@ def owner(mistake: str) -> Program:
 
     def sleep(state: dict[str, Any], own: dict[str, Any]) -> None:
         if mistake != "sleep unlocked":
-            state["sleeping"] = True
+            fall_asleep(state)
 
     def unlock(state: dict[str, Any], own: dict[str, Any]) -> str | None:
         state["lock"] = None
@@ -158,7 +175,7 @@ def owner(mistake: str) -> Program:
         return "late" if mistake == "sleep unlocked" else "wait"
 
     def late(state: dict[str, Any], own: dict[str, Any]) -> str:
-        state["sleeping"] = True
+        fall_asleep(state)
         return "wait"
 
     steps = [
@@ -203,6 +220,7 @@ def check(state: dict[str, Any], living: dict[str, dict[str, Any]], is_over: boo
 
 def run(mistake: str = "", deaths: int = 1) -> int:
     """Explore; how many states there are."""
-    # Whoever sends last is not killed: it stands for all who come after a death.
+    # Whoever sends last is not killed: it stands for all who come after a death. One rings early: a ring for nothing
+    # of another would only be one more of those.
     programs = [sender("a", mistake), sender("b", mistake), sender("last", mistake, mortal=False), owner(mistake)]
     return explore(shared(), programs, at_death, check, deaths)
