@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .checks import checking, plain_str, shown
 from .exceptions import InvalidChannelLayerError
 
 CapacityPatterns = list[tuple["re.Pattern[str]", int]]
@@ -29,15 +30,16 @@ class CapacityRules:
             or what this method returned earlier.
         :raises InvalidChannelLayerError: naming the entry that is neither.
         """
-        if isinstance(channel_capacity, Mapping):
-            pairs: Iterable[Any] = channel_capacity.items()
-        elif isinstance(channel_capacity, (list, tuple)):
-            pairs = channel_capacity
-        else:
-            raise InvalidChannelLayerError(
-                f"channel_capacity must be a dict from name pattern to capacity, not {channel_capacity!r}"
-            )
-        return [_compiled(pair) for pair in pairs]
+        with checking("channel_capacity"):
+            if isinstance(channel_capacity, Mapping):
+                pairs: Iterable[Any] = channel_capacity.items()
+            elif isinstance(channel_capacity, (list, tuple)):
+                pairs = channel_capacity
+            else:
+                raise InvalidChannelLayerError(
+                    f"channel_capacity must be a dict from name pattern to capacity, not {shown(channel_capacity)}"
+                )
+            return [_compiled(pair) for pair in pairs]
 
     def get_capacity(self, channel: str) -> int:
         """How many unread messages ``channel`` may hold: that of the first pattern that matches its full name,
@@ -58,9 +60,10 @@ def require_capacity(option: str, value: Any) -> int:
 
     :raises InvalidChannelLayerError: naming the option.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidChannelLayerError(f"{option} must be a whole number of messages, 1 or more, not {value!r}")
-    return value
+    kind = type(value)
+    if kind is bool or not issubclass(kind, int) or int.__int__(value) < 1:
+        raise InvalidChannelLayerError(f"{option} must be a whole number of messages, 1 or more, not {shown(value)}")
+    return int.__int__(value)  # a subclass may compare as it likes
 
 
 def weakly(get_capacity: Callable[[str], int]) -> Callable[[str], int]:
@@ -76,13 +79,14 @@ def weakly(get_capacity: Callable[[str], int]) -> Callable[[str], int]:
 
 def _compiled(pair: Any) -> tuple[re.Pattern[str], int]:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        raise InvalidChannelLayerError(f"channel_capacity must hold pairs of pattern and capacity, not {pair!r}")
+        raise InvalidChannelLayerError(f"channel_capacity must hold pairs of pattern and capacity, not {shown(pair)}")
     pattern, capacity = pair
-    require_capacity(f"channel_capacity[{pattern!r}]", capacity)
+    capacity = require_capacity(f"channel_capacity[{shown(pattern)}]", capacity)
     if isinstance(pattern, str):
-        return re.compile(fnmatch.translate(pattern)), capacity
-    if callable(getattr(pattern, "match", None)):
+        return re.compile(fnmatch.translate(plain_str(pattern))), capacity
+    if callable(getattr(pattern, "match", None)) and not isinstance(getattr(pattern, "pattern", ""), bytes):
         return pattern, capacity
     raise InvalidChannelLayerError(
-        f"channel_capacity: a pattern must be a glob string or a compiled regular expression, not {pattern!r}"
+        f"channel_capacity: a pattern must be a glob string or a compiled regular expression for str, "
+        f"not {shown(pattern)}"
     )

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from .checks import checking
 from .exceptions import InvalidChannelLayerError
 from .extras import require_extra
 from .serializers import Serializer, make_serializer
@@ -31,10 +32,10 @@ class Encrypted:
     """
 
     def __init__(self, serializer: Serializer, keys: Sequence[str | bytes]) -> None:
-        _require_list(keys)
-        if not keys:
+        with checking(_OPTION):
+            raw_keys = [_raw_key(key, index) for index, key in enumerate(_require_list(keys))]
+        if not raw_keys:
             raise InvalidChannelLayerError(f"{_OPTION} must hold at least one key")
-        raw_keys = [_raw_key(key, index) for index, key in enumerate(keys)]
         fernet = require_extra("cryptography.fernet", "encryption", _OPTION)
         self._serializer = serializer
         self._invalid_token: type[Exception] = fernet.InvalidToken
@@ -73,21 +74,24 @@ def make_wire_serializer(
     :param symmetric_encryption_keys: keys for :class:`Encrypted`; None or an empty list: no encryption.
     :raises InvalidChannelLayerError: naming the option that is wrong.
     """
-    serializer = make_serializer(serializer_format)
+    with checking("serializer_format"):
+        serializer = make_serializer(serializer_format)
     if symmetric_encryption_keys is None:
         return serializer
-    _require_list(symmetric_encryption_keys)
-    return Encrypted(serializer, symmetric_encryption_keys) if symmetric_encryption_keys else serializer
+    with checking(_OPTION):
+        keys = list(_require_list(symmetric_encryption_keys))
+    return Encrypted(serializer, keys) if keys else serializer
 
 
 # The errors below say which key and of what type, never what it is: they end in logs.
 
 
-def _require_list(keys: object) -> None:
+def _require_list(keys: Any) -> Sequence[str | bytes]:
     """No other kind of collection will do, not even an empty one: a set has no first key, and an empty string is a
     setting that somebody forgot, not a decision against encryption."""
     if not isinstance(keys, (list, tuple)):
         raise InvalidChannelLayerError(f"{_OPTION} must be a list of keys, not {type(keys).__name__}")
+    return keys
 
 
 def _raw_key(key: object, index: int) -> bytes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import base64
 import json
-import reprlib
 from collections import OrderedDict
 from typing import Any
 
+from .checks import plain_str, shown
 from .exceptions import InvalidMessage, MessageTooLarge
 
 #: Bytes of compact JSON (UTF-8, bytes as base64) that a message may take.
@@ -43,8 +43,10 @@ class _Fault(Exception):  # noqa: N818 - it never leaves this module
         if self.of_key:
             self.of_key = False
         else:
-            shown = f"{key[:57]}..." if isinstance(key, str) and len(key) > 60 else key
-            self.steps.append(f"[{json.dumps(shown, ensure_ascii=False)}]")
+            short = plain_str(key) if isinstance(key, str) else key
+            if isinstance(short, str) and len(short) > 60:
+                short = f"{short[:57]}..."
+            self.steps.append(f"[{json.dumps(short, ensure_ascii=False)}]")
 
     def as_invalid_message(self) -> InvalidMessage:
         return InvalidMessage("message" + "".join(reversed(self.steps)), self.problem)
@@ -94,8 +96,14 @@ def is_flat(message: dict[str, Any]) -> bool:
 
 
 def fresh_copy(message: dict[str, Any]) -> dict[str, Any]:
-    """A deep copy of a message that :func:`plain_copy` made; nothing is checked again."""
-    return {key: _fresh(value) for key, value in message.items()}
+    """A deep copy of a message that :func:`plain_copy` made; nothing is checked again.
+
+    :raises ValueError: for one that was not made there, and is nested so deeply that Python cannot copy it.
+    """
+    try:
+        return {key: _fresh(value) for key, value in message.items()}
+    except RecursionError:
+        raise ValueError(f"the message is nested deeper than {MAX_DEPTH} levels: no layer has sent it") from None
 
 
 def json_size(message: dict[str, Any]) -> int:
@@ -180,12 +188,12 @@ def _items(source: dict[Any, Any]) -> Any:
 
 def _plain_key(key: Any) -> str:
     if not issubclass(type(key), str):
-        raise _Fault(f"key {reprlib.repr(key)} is {type(key).__name__}; keys must be str", of_key=True)
+        raise _Fault(f"key {shown(key)} is {type(key).__name__}; keys must be str", of_key=True)
     plain = str.__str__(key)
     try:
         _require_encodable(plain)
     except _Fault as fault:
-        raise _Fault(f"key {reprlib.repr(plain)}: {fault.problem}", of_key=True) from None
+        raise _Fault(f"key {shown(plain)}: {fault.problem}", of_key=True) from None
     return plain
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 import secrets
 import warnings
 from typing import Any
 
+from .checks import plain_str, shown
 from .exceptions import ForeignChannelError
 
 #: Names that a layer remembers as valid.
@@ -37,7 +37,7 @@ def new_channel_name(prefix: str, client_id: str) -> str:
     name = f"{prefix}.{client_id}!{_unguessable()}"
     if len(name) > NameRules.MAX_NAME_LENGTH:
         longest = NameRules.MAX_NAME_LENGTH - (len(name) - len(prefix))
-        raise TypeError(f"The prefix of a channel must have at most {longest} characters. Got {prefix!r}.")
+        raise TypeError(f"The prefix of a channel must have at most {longest} characters. Got {shown(prefix)}.")
     return name
 
 
@@ -87,7 +87,8 @@ class NameRules:
 
     def match_type_and_length(self, name: Any) -> bool:
         """Whether ``name`` is a ``str`` that is neither empty nor longer than ``MAX_NAME_LENGTH``."""
-        return isinstance(name, str) and 0 < len(name) <= self.MAX_NAME_LENGTH
+        # By its type and its real length: what a lazy object or a subclass says of itself may be something else.
+        return issubclass(type(name), str) and 0 < str.__len__(name) <= self.MAX_NAME_LENGTH
 
     def require_valid_channel_name(self, name: Any, receive: bool = False) -> bool:
         """Return True for a legal channel name.
@@ -96,9 +97,9 @@ class NameRules:
         :raises TypeError: for any other value, saying what is allowed.
         """
         if not self.match_type_and_length(name) or not self.channel_name_regex.match(name):
-            raise TypeError(f"{self.invalid_name_error.format('Channel')} Got {reprlib.repr(name)}.")
-        if receive and "!" in name and not name.endswith("!"):
-            raise TypeError(f"Specific channel names in receive() must end at the '!'. Got {name!r}.")
+            raise TypeError(f"{self.invalid_name_error.format('Channel')} Got {shown(name)}.")
+        if receive and "!" in plain_str(name) and not plain_str(name).endswith("!"):
+            raise TypeError(f"Specific channel names in receive() must end at the '!'. Got {shown(name)}.")
         return True
 
     def require_valid_group_name(self, name: Any) -> bool:
@@ -107,7 +108,7 @@ class NameRules:
         :raises TypeError: for any other value, saying what is allowed.
         """
         if not self.match_type_and_length(name) or not self.group_name_regex.match(name):
-            raise TypeError(f"{self.invalid_name_error.format('Group')} Got {reprlib.repr(name)}.")
+            raise TypeError(f"{self.invalid_name_error.format('Group')} Got {shown(name)}.")
         return True
 
     def valid_channel_names(self, names: Any, receive: bool = False) -> bool:
@@ -115,9 +116,9 @@ class NameRules:
 
         :raises TypeError: for anything else, saying what is allowed.
         """
-        if not isinstance(names, list) or not names:
-            raise TypeError(f"names must be a non-empty list of channel names. Got {reprlib.repr(names)}.")
-        for name in names:
+        if not issubclass(type(names), list) or not list.__len__(names):
+            raise TypeError(f"names must be a non-empty list of channel names. Got {shown(names)}.")
+        for name in list.__iter__(names):
             self.require_valid_channel_name(name, receive=receive)
         return True
 
@@ -146,7 +147,7 @@ class NameRules:
 
     def _admit_channel(self, channel: Any) -> str:
         if not self.require_valid_channel_name(channel):
-            raise TypeError(f"{self.invalid_name_error.format('Channel')} Got {reprlib.repr(channel)}.")
+            raise TypeError(f"{self.invalid_name_error.format('Channel')} Got {shown(channel)}.")
         return _remembered(self._valid_channels, channel)
 
     def _admit_own_channel(self, channel: Any) -> str:
@@ -159,7 +160,7 @@ class NameRules:
 
     def _admit_group(self, group: Any) -> str:
         if not self.require_valid_group_name(group):
-            raise TypeError(f"{self.invalid_name_error.format('Group')} Got {reprlib.repr(group)}.")
+            raise TypeError(f"{self.invalid_name_error.format('Group')} Got {shown(group)}.")
         return _remembered(self._valid_groups, group)
 
     def _admit_membership(self, group: Any, channel: Any) -> tuple[str, str]:
@@ -169,12 +170,12 @@ class NameRules:
             channel = self._admit_channel(channel)
         return group, channel
 
-    def _require_prefix(self, prefix: Any) -> None:
+    def _admit_prefix(self, prefix: Any) -> str:
         if type(prefix) is str and prefix in self._valid_prefixes:
-            return
+            return prefix
         if not self.match_type_and_length(prefix) or not self.group_name_regex.match(prefix):
-            raise TypeError(f"{self.invalid_name_error.format('The prefix of a channel')} Got {prefix!r}.")
-        _remembered(self._valid_prefixes, prefix)
+            raise TypeError(f"{self.invalid_name_error.format('The prefix of a channel')} Got {shown(prefix)}.")
+        return _remembered(self._valid_prefixes, prefix)
 
     def _new_name(self, prefix: str, client_id: str) -> str:
         """A fresh name under a prefix that has passed; it is valid, and need not be looked at again."""
@@ -188,7 +189,7 @@ class NameRules:
 def _remembered(names: set[str], name: str) -> str:
     if len(names) >= _NAMES_REMEMBERED:
         names.clear()
-    plain = str.__str__(name)  # a subclass of str may hash and compare as it likes
+    plain = plain_str(name)
     names.add(plain)
     return plain
 

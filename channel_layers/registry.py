@@ -13,6 +13,7 @@ from collections.abc import Mapping, MutableMapping
 from importlib import import_module
 from typing import Any
 
+from .checks import checking, shown
 from .exceptions import InvalidChannelLayerError
 
 _KEYS = ("BACKEND", "CONFIG", "TEST_CONFIG")
@@ -33,10 +34,15 @@ def configure(CHANNEL_LAYERS: Mapping[str, Any]) -> None:  # noqa: N803 - called
     :raises InvalidChannelLayerError: naming the alias and the key that is wrong; nothing has changed then.
     """
     global _settings  # noqa: PLW0603 - one registry a process, as the contract has it
-    if not isinstance(CHANNEL_LAYERS, Mapping):
-        raise InvalidChannelLayerError(f"CHANNEL_LAYERS must be a dict from alias to layer, not {CHANNEL_LAYERS!r}")
-    for alias in CHANNEL_LAYERS:
-        _entry(CHANNEL_LAYERS, alias)
+    with checking("CHANNEL_LAYERS"):
+        if not isinstance(CHANNEL_LAYERS, Mapping):
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS must be a dict from alias to layer, not {shown(CHANNEL_LAYERS)}"
+            )
+        for alias in CHANNEL_LAYERS:
+            if not isinstance(alias, str):
+                raise InvalidChannelLayerError(f"CHANNEL_LAYERS: an alias must be a str, not {shown(alias)}")
+            _entry(CHANNEL_LAYERS, alias)
     built = {}
     if _django_settings() is not None:
         built = {alias: _build(CHANNEL_LAYERS, alias, "CONFIG") for alias in CHANNEL_LAYERS}
@@ -52,6 +58,8 @@ def get_channel_layer(alias: str = "default") -> Any:
 
     :raises InvalidChannelLayerError: naming alias, path and option if the layer cannot be built.
     """
+    if not isinstance(alias, str):
+        return None
     layers, settings = _source()
     if alias not in layers and alias in settings:
         built = _build(settings, alias, "CONFIG")
@@ -65,10 +73,10 @@ def make_test_layer(alias: str = "default") -> Any:
     :raises InvalidChannelLayerError: if the alias is not configured, has no ``TEST_CONFIG``, or cannot be built.
     """
     _, settings = _source()
-    if alias not in settings:
-        raise InvalidChannelLayerError(f"CHANNEL_LAYERS has no {alias!r}; it has {_listed(settings)}")
+    if not isinstance(alias, str) or alias not in settings:
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS has no {shown(alias)}; it has {_listed(settings)}")
     if "TEST_CONFIG" not in _entry(settings, alias):
-        raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{alias!r}] has no TEST_CONFIG")
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{shown(alias)}] has no TEST_CONFIG")
     return _build(settings, alias, "TEST_CONFIG")
 
 
@@ -78,9 +86,11 @@ def register_channel_layer(alias: str, layer: Any) -> None:
     :raises InvalidChannelLayerError: if it is no layer, or the alias no string.
     """
     if not isinstance(alias, str) or not alias:
-        raise InvalidChannelLayerError(f"an alias must be a non-empty str, not {alias!r}")
+        raise InvalidChannelLayerError(f"an alias must be a non-empty str, not {shown(alias)}")
     if not _is_layer(layer):
-        raise InvalidChannelLayerError(f"{alias!r}: {layer!r} is no channel layer object with {_listed(_LAYER_VERBS)}")
+        raise InvalidChannelLayerError(
+            f"{shown(alias)}: {shown(layer)} is no channel layer object with {_listed(_LAYER_VERBS)}"
+        )
     layers, _ = _source()
     layers[alias] = layer
 
@@ -100,7 +110,11 @@ def has_layers() -> bool:
 
 
 def _is_layer(candidate: Any) -> bool:
-    return not isinstance(candidate, type) and all(callable(getattr(candidate, verb, None)) for verb in _LAYER_VERBS)
+    try:
+        is_class = isinstance(candidate, type)
+        return not is_class and all(callable(getattr(candidate, verb, None)) for verb in _LAYER_VERBS)
+    except Exception:  # of an object that answers to any name, but not now
+        return False
 
 
 def _source() -> tuple[MutableMapping[str, Any], Mapping[str, Any]]:
@@ -110,7 +124,7 @@ def _source() -> tuple[MutableMapping[str, Any], Mapping[str, Any]]:
         return _layers, _settings
     said = getattr(django_settings, "CHANNEL_LAYERS", {})
     if not isinstance(said, Mapping):
-        raise InvalidChannelLayerError(f"CHANNEL_LAYERS must be a dict from alias to layer, not {said!r}")
+        raise InvalidChannelLayerError(f"CHANNEL_LAYERS must be a dict from alias to layer, not {shown(said)}")
     said = {**said, **_settings}  # what was said by a call is meant for just this program
     try:
         from channels.layers import channel_layers as manager  # noqa: PLC0415 - imports Django
@@ -150,36 +164,37 @@ def _forget_changed_setting(*, setting: str, **_: Any) -> None:
 def _build(settings: Mapping[str, Any], alias: str, config_key: str) -> Any:
     entry = _entry(settings, alias)
     path = entry["BACKEND"]
-    where = f"CHANNEL_LAYERS[{alias!r}]"
+    where = f"CHANNEL_LAYERS[{shown(alias)}]"
     make_layer = _imported(path, where)
     try:
         layer = make_layer(**entry.get(config_key, {}))
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise InvalidChannelLayerError(f"{where}[{config_key!r}]: {path}: {reason}") from error
+        raise InvalidChannelLayerError(f"{where}[{config_key!r}]: {path}: {_reason(error)}") from error
     if not _is_layer(layer):
-        raise InvalidChannelLayerError(f"{where}['BACKEND']: {path!r} makes no channel layer but {layer!r}")
+        raise InvalidChannelLayerError(f"{where}['BACKEND']: {shown(path)} makes no channel layer but {shown(layer)}")
     return layer
 
 
 def _entry(settings: Mapping[str, Any], alias: str) -> Mapping[str, Any]:
     """What the settings say of an alias, after a look at its form."""
-    where = f"CHANNEL_LAYERS[{alias!r}]"
+    where = f"CHANNEL_LAYERS[{shown(alias)}]"
     entry = settings[alias]
     if not isinstance(entry, Mapping):
-        raise InvalidChannelLayerError(f"{where} must be a dict with the key 'BACKEND', not {entry!r}")
+        raise InvalidChannelLayerError(f"{where} must be a dict with the key 'BACKEND', not {shown(entry)}")
     if "ROUTING" in entry:
         raise InvalidChannelLayerError(f"{where} has the key 'ROUTING' of Channels 1: remove it, routing is in asgi.py")
     if unknown := [key for key in entry if key not in _KEYS]:
-        raise InvalidChannelLayerError(f"{where} has the unknown key {unknown[0]!r}; the keys are {_listed(_KEYS)}")
+        raise InvalidChannelLayerError(
+            f"{where} has the unknown key {shown(unknown[0])}; the keys are {_listed(_KEYS)}"
+        )
     if not isinstance(entry.get("BACKEND"), str):
         raise InvalidChannelLayerError(
             f"{where}['BACKEND'] must be the path of a layer class, such as "
-            f"'channel_layers.memory.InMemoryChannelLayer', not {entry.get('BACKEND')!r}"
+            f"'channel_layers.memory.InMemoryChannelLayer', not {shown(entry.get('BACKEND'))}"
         )
     for key in ("CONFIG", "TEST_CONFIG"):
         if not isinstance(entry.get(key, {}), Mapping):
-            raise InvalidChannelLayerError(f"{where}[{key!r}] must be a dict of options, not {entry[key]!r}")
+            raise InvalidChannelLayerError(f"{where}[{key!r}] must be a dict of options, not {shown(entry[key])}")
     return entry
 
 
@@ -187,17 +202,24 @@ def _imported(path: str, where: str) -> Any:
     module_path, _, name = path.rpartition(".")
     if not module_path or module_path.startswith("."):
         raise InvalidChannelLayerError(
-            f"{where}['BACKEND']: cannot import {path!r}: it is no path 'package.module.Class'"
+            f"{where}['BACKEND']: cannot import {shown(path)}: it is no path 'package.module.Class'"
         )
     try:
         module = import_module(module_path)
-    except ImportError as error:
-        raise InvalidChannelLayerError(f"{where}['BACKEND']: cannot import {path!r}: {error}") from error
-    found = getattr(module, name, None)
+        found = getattr(module, name, None)
+    except Exception as error:  # of what the module does, or of what is no name of a module at all
+        raise InvalidChannelLayerError(f"{where}['BACKEND']: cannot import {shown(path)}: {_reason(error)}") from error
     if not callable(found):
-        raise InvalidChannelLayerError(f"{where}['BACKEND']: cannot import {path!r}: no class of that name there")
+        raise InvalidChannelLayerError(f"{where}['BACKEND']: cannot import {shown(path)}: no class of that name there")
     return found
 
 
+def _reason(error: Exception) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        return type(error).__name__
+
+
 def _listed(names: Any) -> str:
-    return ", ".join(map(repr, names)) or "none"
+    return ", ".join(map(shown, names)) or "none"

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .checks import checking, plain_str, shown
 from .exceptions import InvalidChannelLayerError
 from .extras import require_extra
 from .messages import MAX_DEPTH, MESSAGE_LIMIT, plain_copy
@@ -49,7 +50,7 @@ class JsonSerializer:
     def decode(self, payload: bytes, /) -> dict[str, Any]:
         try:
             message = _unboxed(json.loads(str(payload, "utf-8")))
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             raise _undecodable("JSON", error) from error
         return _require_message("JSON", message)
 
@@ -100,16 +101,17 @@ def register_serializer(name: str, factory: Callable[[], Serializer]) -> None:
     :param factory: a class, or any other callable without arguments; it is called once for each layer.
     :raises InvalidChannelLayerError: if the name is no string, or the factory cannot make a serializer.
     """
-    if not isinstance(name, str) or not name:
-        raise InvalidChannelLayerError(f"the name of a serializer must be a non-empty str, not {name!r}")
+    if not issubclass(type(name), str) or not plain_str(name):
+        raise InvalidChannelLayerError(f"the name of a serializer must be a non-empty str, not {shown(name)}")
     if not callable(factory):
         raise InvalidChannelLayerError(
-            f"serializer {name!r}: {factory!r} cannot be called; give a class, or a function without arguments that "
-            "makes a serializer"
+            f"serializer {shown(name)}: {shown(factory)} cannot be called; give a class, or a function without "
+            "arguments that makes a serializer"
         )
-    if isinstance(factory, type):
-        _require_methods(factory, f"serializer {name!r}: {factory!r}")
-    _factories[name] = factory
+    with checking(f"serializer {shown(name)}"):
+        if isinstance(factory, type):
+            _require_methods(factory, f"serializer {shown(name)}: {shown(factory)}")
+    _factories[plain_str(name)] = factory
 
 
 def make_serializer(name: str) -> Serializer:
@@ -118,20 +120,23 @@ def make_serializer(name: str) -> Serializer:
     :param name: ``"msgpack"``, ``"json"``, or what :func:`register_serializer` was told.
     :raises InvalidChannelLayerError: if the name is unknown, or what it stands for makes no serializer.
     """
-    option = f"serializer_format {name!r}"
-    factory = _factories.get(name) if isinstance(name, str) else None
+    option = f"serializer_format {shown(name)}"
+    factory = _factories.get(plain_str(name)) if issubclass(type(name), str) else None
     if factory is None:
         known = ", ".join(map(repr, _factories))
-        raise InvalidChannelLayerError(f"serializer_format must be one of {known}, not {name!r}")
+        raise InvalidChannelLayerError(f"serializer_format must be one of {known}, not {shown(name)}")
     try:
         serializer = factory()
     except InvalidChannelLayerError:  # it says already what is missing
         raise
     except Exception as error:
-        raise InvalidChannelLayerError(f"{option}: {factory!r} failed: {type(error).__name__}: {error}") from error
-    if isinstance(serializer, type):
-        raise InvalidChannelLayerError(f"{option}: {factory!r} returned the class {serializer!r}, not an object of it")
-    _require_methods(serializer, f"{option}: {serializer!r}")
+        raise InvalidChannelLayerError(f"{option}: {shown(factory)} failed: {type(error).__name__}: {error}") from error
+    with checking(option):
+        if isinstance(serializer, type):
+            raise InvalidChannelLayerError(
+                f"{option}: {shown(factory)} returned the class {shown(serializer)}, not an object of it"
+            )
+        _require_methods(serializer, f"{option}: {shown(serializer)}")
     return serializer
 
 

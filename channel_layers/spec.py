@@ -20,13 +20,13 @@ a process share one capacity, so that one slow consumer starves all others.
 from __future__ import annotations
 
 import os
-import reprlib
 import weakref
 from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from .capacity import CapacityRules, require_capacity
+from .checks import shown
 from .exceptions import ChannelFull, InvalidChannelLayerError, MessageTooLarge
 from .messages import fresh_copy, plain_copy
 from .names import NameRules
@@ -84,7 +84,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
     ) -> None:
         if unknown:
             raise InvalidChannelLayerError(
-                f"{type(self).__name__} has no option {', '.join(map(repr, sorted(unknown)))}; "
+                f"{type(self).__name__} has no option {', '.join(map(shown, sorted(unknown)[:5]))}; "
                 "check the spelling, or remove it from CONFIG"
             )
         self.expiry = require_seconds("expiry", expiry)
@@ -145,8 +145,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
         :param prefix: how the name begins; it has no influence on the way of a message.
         :raises TypeError: for a prefix that does not make a legal name, saying what does.
         """
-        self._require_prefix(prefix)
-        return await self._new_channel(prefix)
+        return await self._new_channel(self._admit_prefix(prefix))
 
     async def discard_channel(self, name: str) -> None:
         """End a channel: drop its unread messages and all its memberships. A ``receive`` that waits there waits on.
@@ -311,13 +310,14 @@ def require_seconds(option: str, value: Any) -> float:
 
     :raises InvalidChannelLayerError: naming the option.
     """
-    try:
-        if not isinstance(value, bool) and isinstance(value, (int, float)) and 0 < float(value) <= _LONGEST:
-            return value
-    except OverflowError:
-        pass
+    kind = type(value)
+    if issubclass(kind, (int, float)) and kind is not bool:
+        # A subclass may compare as it likes.
+        plain = int.__int__(value) if issubclass(kind, int) else float.__float__(value)
+        if 0 < plain <= _LONGEST:
+            return plain
     wanted = "a number of seconds above 0 and of at most a hundred years"
-    raise InvalidChannelLayerError(f"{option} must be {wanted}, not {reprlib.repr(value)}")
+    raise InvalidChannelLayerError(f"{option} must be {wanted}, not {shown(value)}")
 
 
 _LONGEST = 100 * 365 * 86_400.0

@@ -215,9 +215,8 @@ class Client:
         reader, door = self.reader, self._door
         if reader is None or door is None:
             return False
-        if prepare is None and IN_ORDER:
-            count: Any = reader.peek()
-        else:
+        count: Any = reader.peek() if prepare is None and IN_ORDER else None
+        if count is None or reader.is_damaged:
             count = door.run(self._look, reader, False, prepare)
         if count is BUSY:
             return False
@@ -236,6 +235,12 @@ class Client:
     def _look(self, reader: Reader, may_sleep: bool, prepare: Callable[[Reader], None] | None) -> int:
         """Under the locks of the inbox and the mailbox."""
         count = reader.look(may_sleep)
+        if reader.is_damaged:
+            reader.repair()
+            problem = ValueError(f"something else has written to the shared memory {reader.mailbox.segment.name}")
+            self.delivery.failures.append(("Dropped what was in a mailbox", problem))
+            self.inbox.miss("its mailbox", "malformed")
+            count = reader.look(may_sleep)
         if not count:
             reader.mend(self.inbox.counted, self.memberships.count_bucket)
         if prepare is not None:

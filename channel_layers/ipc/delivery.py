@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from time import monotonic
 
 from ..remote import GroupMessage
 from ..statistics import logger
 from .inbox import MailboxInbox
 from .mailbox import ADD, DIRECT, GROUP
 from .memberships import Memberships
-from .reader import Reader, Record
+from .reader import Reader
 
 _NAMES_REMEMBERED = 20_000
 
@@ -31,17 +32,20 @@ class Delivery:
             records = reader.copy(count)
         except ValueError as error:
             self.failures.append(("Dropped what is in a mailbox", error))
+            self._inbox.miss("its mailbox", "malformed")
             reader.taken += count
             return count
         inbox, names = self._inbox, self._names
-        deliver, expiry = inbox.deliver_direct, inbox.expiry
+        deliver, expiry, now = inbox.deliver_direct, inbox.expiry, monotonic()
         for record in records:
             try:
-                if record[0] == DIRECT:
-                    _, name, payload, sent_at, entry = record
-                    deliver(names.get(name) or self._name(name), payload, sent_at + expiry, entry)
+                kind, name, payload, sent_at, entry = record
+                # What claims to come from the future would never expire.
+                deadline = (sent_at if sent_at <= now else now) + expiry
+                if kind == DIRECT:
+                    deliver(names.get(name) or self._name(name), payload, deadline, entry)
                 else:
-                    self._change(reader, record)
+                    self._change(reader, kind, name, payload, deadline)
             except Exception as error:  # of a user's get_capacity()
                 self.failures.append(("Dropped a message", error))
         return reader.taken - before
@@ -53,13 +57,12 @@ class Delivery:
                 text, error = self.failures.pop(0)
                 logger.error(text, exc_info=error)
 
-    def _change(self, reader: Reader, record: Record) -> None:
-        kind, name, payload, sent_at, _ = record
+    def _change(self, reader: Reader, kind: int, name: bytes, payload: bytes, deadline: float) -> None:
         group = self._name(name)
         if kind == GROUP:
             members = self._memberships.members(reader, group)
             if members:
-                self._inbox.deliver_to_each(members, GroupMessage(payload), sent_at + self._inbox.expiry)
+                self._inbox.deliver_to_each(members, GroupMessage(payload), deadline)
         elif kind == ADD:
             self._memberships.add_counted(reader, group, self._name(payload))
         else:

@@ -30,6 +30,8 @@ _NORMAL_AT = _SLOT_AT + SLOTS * _SLOT_WORDS
 
 _INSIDE_AT = _NORMAL_AT + NORMALS * _NORMAL_WORDS
 
+_MASK = (1 << 63) - 1
+
 SIZE = 8 * (_INSIDE_AT + SLOTS)
 
 
@@ -52,7 +54,7 @@ class Directory:
 
     def changed(self) -> None:
         """Let everybody look again."""
-        self.words[VERSION] += 1
+        self.words[VERSION] = self.words[VERSION] + 1 & _MASK
 
     # Clients
 
@@ -77,7 +79,7 @@ class Directory:
         at = _SLOT_AT + slot * _SLOT_WORDS
         digits = int(client[2:], 16)
         self.words[at + 1], self.words[at + 2] = digits & (1 << 64) - 1, digits >> 64
-        self.words[at + 3] = self.words[VERSION] + 1 if has_mailbox else 0
+        self.words[at + 3] = (self.words[VERSION] & _MASK) + 1 if has_mailbox else 0
 
     def clients(self) -> Iterator[tuple[int, str, int]]:
         """Slot, client id and number of the mailbox, of all that have one. No two mailboxes have the same number."""

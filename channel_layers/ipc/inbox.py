@@ -35,6 +35,7 @@ class MailboxInbox(RemoteInbox):
         self._reader: Reader | None = None
         self._locked: Callable[..., Any] | None = None
         self._counters: Counters | None = None
+        self._places = 0  # entries that there are; NOWHERE is beyond, as is what a broken process may have written
         # Of channels that have counted messages here, or are marked full: as long as nobody else is given the entry.
         self._entries: dict[ChannelQueue, int] = {}
         #: Channels that are full, partly with group messages; True once senders know.
@@ -53,6 +54,7 @@ class MailboxInbox(RemoteInbox):
         self._reader = reader
         self._locked = locked
         self._counters = reader.mailbox.counters if reader is not None else None
+        self._places = len(self._counters.left) if self._counters is not None else 0
         self._entries.clear()
         self.full.clear()
 
@@ -61,7 +63,7 @@ class MailboxInbox(RemoteInbox):
     def deliver_direct(self, channel: str, payload: bytes, deadline: float, entry: int) -> None:
         """Append a direct message that was counted in an entry, or in none."""
         queue = self._queues.get(channel) or self._open(channel)
-        if entry == NOWHERE:
+        if entry >= self._places:
             payload = Uncounted(payload)
         else:
             self._entries[queue] = entry
@@ -163,7 +165,7 @@ class MailboxInbox(RemoteInbox):
         """Count a message that was taken so."""
         self.arrived += 1
         self.delivered += 1
-        if entry != NOWHERE and self._counters is not None:
+        if entry < self._places and self._counters is not None:
             left = self._counters.left
             left[entry] = (left[entry] + 1) & 0xFFFF_FFFF
         return payload

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ..capacity import weakly
+from ..checks import plain_str, shown
 from ..exceptions import InvalidChannelLayerError, LayerUnavailable
 from ..extras import require_extra
 from ..messages import fresh_copy, is_flat
@@ -68,7 +69,9 @@ class IPCChannelLayer(BaseChannelLayer):
             "permissions", permissions, 0o600, 0o777, "mode bits, with 0o600 among them"
         )
         if self._permissions & 0o600 != 0o600:
-            raise InvalidChannelLayerError(f"permissions must let the owner read and write, not {oct(permissions)}")
+            raise InvalidChannelLayerError(
+                f"permissions must let the owner read and write, not {oct(self._permissions)}"
+            )
         self._serializer = MsgpackSerializer()
         self._start_afresh()
         self._client.site.check()
@@ -236,12 +239,15 @@ def _require_system() -> None:
 
 
 def _require_prefix(prefix: Any) -> str:
-    if isinstance(prefix, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", prefix):
-        return prefix
-    raise InvalidChannelLayerError(f"prefix must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not {prefix!r}")
+    if issubclass(type(prefix), str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", prefix):
+        return plain_str(prefix)
+    raise InvalidChannelLayerError(f"prefix must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not {shown(prefix)}")
 
 
 def _require_between(option: str, value: Any, least: int, most: int, unit: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidChannelLayerError(f"{option} must be a whole number of {unit}, {least} to {most}, not {value!r}")
-    return value
+    kind = type(value)
+    if kind is bool or not issubclass(kind, int) or not least <= int.__int__(value) <= most:
+        raise InvalidChannelLayerError(
+            f"{option} must be a whole number of {unit}, {least} to {most}, not {shown(value)}"
+        )
+    return int.__int__(value)

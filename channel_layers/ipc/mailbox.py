@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from . import faults
 from .counters import NOWHERE, Counters
 from .missed import Missed
-from .ring import HEAD, TAIL, Ring
+from .ring import HEAD, LIFETIME, TAIL, Ring
 from .segment import HEADER, Segment
 from .wakeup import Rope
 
@@ -72,7 +72,11 @@ class Shape(NamedTuple):
         """What the header says; None if that cannot be."""
         words = segment.words
         shape = cls(words[_SUMMARY], words[_COUNTERS], words[_RING])
-        return shape if 0 < shape.summary < 2**32 > shape.counters > 0 and shape.size <= segment.size else None
+        return (
+            shape
+            if 0 < shape.summary < 2**32 > shape.counters > 0 < shape.ring and shape.size <= segment.size
+            else None
+        )
 
 
 class Mailbox:
@@ -132,7 +136,10 @@ class Mailbox:
     def _push(self, kind: int, entry: int, name: bytes, payload: bytes, woken: int = 0) -> str | None:
         words, ring, sent = self.words, self.ring, self.counters.sent
         length, head = FIXED + len(name) + len(payload), words[HEAD]
-        if head - words[TAIL] + length > ring.size:
+        used = head - words[TAIL]
+        if used + length > ring.size or used < 0 or head >= LIFETIME:
+            if not ring.is_sound:
+                self._wake_up()  # its owner puts it right
             return NO_ROOM if length <= ring.size else TOO_LARGE
         record = _pack(length, entry, monotonic(), kind, len(name)) + name + payload
         hook = faults.hook
@@ -182,7 +189,8 @@ class Mailbox:
 
     def count_group(self, key: int) -> None:
         """One more group that the owner has members of, or will have."""
-        self.summary[key % self.buckets] += 1
+        bucket = key % self.buckets
+        self.summary[bucket] = min(self.summary[bucket] + 1, _MASK)
 
     def flush(self) -> None:
         """Let all that was pushed until now be forgotten."""
@@ -194,7 +202,7 @@ class Mailbox:
         words[FLUSH_AT] = words[HEAD]
         if hook is not None:
             hook("flush.marked")
-        words[FLUSHES] += 1
+        words[FLUSHES] = words[FLUSHES] + 1 & _MASK
         if hook is not None:
             hook("flush.raised")
         # Last: who dies before this leaves groups that have no members, and not members whom no message reaches.

@@ -10,6 +10,16 @@ from __future__ import annotations
 _TOTAL = 41
 _KEYS, _COUNTS, _END = 42, 50, 58
 
+_MASK = (1 << 64) - 1
+_MOST = 1_000_000
+
+
+def possible(count: int) -> int:
+    """How many messages were missed between two looks, if it can be so many: nobody sends so fast, and so something
+    else has written there.
+    """
+    return count if count <= _MOST else 1
+
 
 class Missed:
     """The table in the header of a mailbox. A death leaves a count that is wrong by one, and nothing worse."""
@@ -24,9 +34,9 @@ class Missed:
         for at, known in enumerate(self._keys.tolist()):
             if known in (key, 0):
                 self._keys[at] = key
-                self._counts[at] += 1
+                self._counts[at] = possible(self._counts[at] + 1)
                 break
-        self._words[_TOTAL] += 1
+        self._words[_TOTAL] = (self._words[_TOTAL] + 1) & _MASK
 
     @property
     def total(self) -> int:
@@ -35,7 +45,9 @@ class Missed:
 
     def take(self) -> tuple[int, list[tuple[int, int]]]:
         """How many there were ever, and by group those since this was last asked. By the owner, under the lock."""
-        missed = [(key, count) for key, count in zip(self._keys.tolist(), self._counts.tolist(), strict=True) if key]
+        missed = [
+            (key, possible(count)) for key, count in zip(self._keys.tolist(), self._counts.tolist(), strict=True) if key
+        ]
         for at in range(len(missed)):
             self._keys[at] = self._counts[at] = 0
         return self.total, missed

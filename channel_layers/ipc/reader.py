@@ -1,4 +1,4 @@
-"""The owner's side of a mailbox: it takes records in batches, goes to sleep, and puts right what deaths have left."""
+"""The owner's side of a mailbox: what it takes, when it sleeps, and what it puts right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from . import faults
 from .mailbox import DIRECT, DIRTY, END, FIXED, FLUSH_AT, FLUSHES, NOTICED, REBUILD, RECORD, SLEEPING, Mailbox
-from .ring import HEAD, TAIL
+from .missed import possible
+from .ring import HEAD, LIFETIME, TAIL
 
 _BATCH = 256 * 1024
 
@@ -28,6 +29,8 @@ class Reader:
         self.taken = 0
         self._missed = 0
         self._sleeps = 0
+        #: Whether something else has written there; then :meth:`repair` is to be called.
+        self.is_damaged = False
         #: Hashes of groups whose summary is to be looked at when nothing is on its way.
         self.stale: set[int] = set()
 
@@ -43,10 +46,12 @@ class Reader:
         if self.has_flush:
             self._on_flush()
         self.taken = max(self.taken, words[FLUSH_AT])
+        count: int = words[HEAD] - self.taken
+        if not self._is_possible(count):
+            return 0
         words[TAIL] = self.taken
         if faults.hook is not None:
             faults.hook("take.published")
-        count: int = words[HEAD] - self.taken
         if not count and may_sleep:
             self._sleeps += 1
             words[SLEEPING] = self._sleeps
@@ -65,8 +70,25 @@ class Reader:
         if words[NOTICED] != words[FLUSHES]:
             self._on_flush()
         self.taken = max(self.taken, words[FLUSH_AT])
+        if not 0 <= head - self.taken <= self.mailbox.ring.size:  # one below zero was overtaken by a flush
+            self._is_possible(words[HEAD] - self.taken)
+            return 0
         words[TAIL] = self.taken  # all before it has been copied
         return max(0, head - self.taken)
+
+    def _is_possible(self, count: int) -> bool:
+        """Whether there can be so many bytes to take; otherwise it is damaged."""
+        is_possible = 0 <= count <= self.mailbox.ring.size and self.words[HEAD] < LIFETIME
+        self.is_damaged = self.is_damaged or not is_possible
+        return is_possible
+
+    def repair(self) -> None:
+        """Begin again with an empty ring: something else has written to the mailbox. Under the lock."""
+        words = self.words
+        words[HEAD] = words[TAIL] = words[FLUSH_AT] = words[DIRTY] = 0
+        words[REBUILD] = 1
+        self.taken = 0
+        self.is_damaged = False
 
     def publish(self) -> None:
         """Give back the room of what was copied, instead of with the next look: it was much. Under the lock, or where
@@ -126,7 +148,7 @@ class Reader:
         """The hash of a group, 0 for any other, and how many messages to it found no room. Under the lock."""
         before = self._missed
         self._missed, by_group = self.mailbox.missed.take()
-        others = self._missed - before - sum(count for _, count in by_group)
+        others = possible(self._missed - before - sum(count for _, count in by_group))
         return [*by_group, (0, others)] if others > 0 else by_group
 
     def mend(self, unread: Callable[[], dict[int, int]], groups: Callable[[int], int]) -> None:

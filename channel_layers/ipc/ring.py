@@ -10,6 +10,9 @@ from __future__ import annotations
 from . import faults
 from .segment import Segment
 
+#: Bytes that no ring sees in a lifetime: where its positions are beyond this, something else has written there.
+LIFETIME = 1 << 62
+
 #: Words of the segment's header.
 HEAD, TAIL = 8, 16  # apart, since two processes write them
 
@@ -26,6 +29,12 @@ class Ring:
         self.words = segment.words
         self.start = start
         self.size = size
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether what head and tail say is possible. Under the lock."""
+        tail, head = self.words[TAIL], self.words[HEAD]
+        return bool(0 <= head - tail <= self.size and head < LIFETIME)
 
     @property
     def free(self) -> int:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final
 
+from ..exceptions import LayerUnavailable
+from ..statistics import logger
 from . import faults
 from .directory import SLOTS
 from .mailbox import FULL, NO_ROOM, TOO_LARGE
@@ -60,7 +62,10 @@ class Store:
         groups = memoryview(segment.memory)[_GROUPS_AT:_DATA_AT]
         self._groups = groups[: 8 * GROUPS].cast("Q")
         self._deadlines = groups[8 * GROUPS :].cast("d")
-        self.ring = Ring(segment, _DATA_AT, self.words[_RING])
+        ring = self.words[_RING]
+        if not 0 < ring <= segment.size - _DATA_AT:
+            raise LayerUnavailable(f"the shared memory {segment.name} is damaged: stop who uses it, and remove it")
+        self.ring = Ring(segment, _DATA_AT, ring)
 
     @classmethod
     def make(cls, segment: Segment, number: int, key: int, ring: int) -> Store:
@@ -181,7 +186,7 @@ class Store:
                 self._wait(waiting)
             return None, expired
         tail = self.words[TAIL]
-        length, _ = _RECORD.unpack(self.ring.read(tail, _RECORD.size))
+        length, _ = self._record(tail)
         payload = self.ring.read(tail + _RECORD.size, length - _RECORD.size)
         self._pass(length)
         return payload, expired
@@ -208,7 +213,10 @@ class Store:
         self._mend()
         now, count = time.monotonic(), 0
         while self.has_news:
-            length, deadline = _RECORD.unpack(self.ring.read(self.words[TAIL], _RECORD.size))
+            length, deadline = self._record(self.words[TAIL])
+            if not length:
+                self._reset()
+                break
             if deadline > now:
                 break
             self._pass(length)
@@ -219,20 +227,39 @@ class Store:
         words = self.words
         words[_DIRTY] = 1
         words[TAIL] += length
-        words[_COUNT] -= 1
+        words[_COUNT] = max(0, words[_COUNT] - 1)
         words[_DIRTY] = 0
 
     def _mend(self) -> None:
         """Put right what somebody left who died between two changes: of the ring and the count, or of its two ends."""
         words = self.words
         if words[_DIRTY]:
-            words[HEAD] = max(words[HEAD], words[TAIL])
+            words[HEAD] = max(words[HEAD], words[TAIL])  # who died has moved one end to the front, and not the other
+        if not self.ring.is_sound or words[_USED] > GROUPS:
+            self._reset()
+        elif words[_DIRTY] or bool(words[_COUNT]) != self.has_news:
             position, count = words[TAIL], 0
             while position < words[HEAD]:
-                position += _RECORD.unpack(self.ring.read(position, _RECORD.size))[0]
+                length, _ = self._record(position)
+                if not length:
+                    self._reset()
+                    return
+                position += length
                 count += 1
             words[_COUNT] = count
             words[_DIRTY] = 0
+
+    def _record(self, position: int) -> tuple[int, float]:
+        """Length and deadline of the record at a position; length 0 if there can be none."""
+        length, deadline = _RECORD.unpack(self.ring.read(position, _RECORD.size))
+        return (length, deadline) if _RECORD.size <= length <= self.words[HEAD] - position else (0, 0.0)
+
+    def _reset(self) -> None:
+        """Begin again, empty: something else has written here, and none of it can be trusted."""
+        words = self.words
+        words[HEAD] = words[TAIL] = words[_COUNT] = words[_DIRTY] = words[_USED] = 0
+        self._groups[:] = memoryview(bytes(8 * GROUPS)).cast("Q")
+        logger.error("Something else has written to the shared memory %s: dropped what was there", self.segment.name)
 
     # Memberships
 

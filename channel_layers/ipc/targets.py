@@ -242,10 +242,9 @@ class Targets:
         :raises LayerUnavailable: if one of them is locked by a process that was stopped.
         """
         site = self._client.site
-        work = [box.door.run_soon(box.mailbox.flush) for box in self.boxes()]
-        work += [
-            site.locks.run_soon(site.normal_byte(number), store.clear) for number, store in self._client.normal.all()
-        ]
+        boxes, stores = self.boxes(), self._client.normal.all()  # first: either may find that something is damaged
+        work = [box.door.run_soon(box.mailbox.flush) for box in boxes]
+        work += [site.locks.run_soon(site.normal_byte(number), store.clear) for number, store in stores]
         outcomes = await asyncio.gather(*work)
         if BUSY in outcomes:
             raise LayerUnavailable("flush: a process was stopped while it held a lock")

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from ..checks import checking, shown
 from ..exceptions import InvalidChannelLayerError
 from ..extras import require_extra
 from .options import checked, refuse_cluster, require_host, require_port
@@ -54,20 +55,29 @@ def parse_hosts(
     }
     require_extra("redis.connection", "redis", "a Redis channel layer")
     given = [key for key, value in others.items() if value is not None]
+    with checking(", ".join(given) or "hosts"):
+        servers = _servers(hosts, given, others)
+        _require_different(servers)
+        return servers
+
+
+def _servers(hosts: Any, given: list[str], others: dict[str, Any]) -> list[Server]:
     if given:
         if hosts is not None:
             raise InvalidChannelLayerError(
                 f"hosts and {given[0]} exclude each other: put what belongs to one host into a dict of hosts"
             )
-        options = _options("connection_kwargs", {} if connection_kwargs is None else connection_kwargs)
+        options = _options(
+            "connection_kwargs", {} if others["connection_kwargs"] is None else others["connection_kwargs"]
+        )
         return [
             _behind_sentinels(
                 "",
                 None,
                 options,
-                sentinels=sentinels,
-                sentinel_kwargs=sentinel_kwargs,
-                master_name=service_name,
+                sentinels=others["sentinels"],
+                sentinel_kwargs=others["sentinel_kwargs"],
+                master_name=others["service_name"],
                 master_key="service_name",
             )
         ]
@@ -81,9 +91,7 @@ def parse_hosts(
         )
     if not hosts:
         raise InvalidChannelLayerError("hosts is empty: name a server, or leave the option out for localhost:6379")
-    servers = [_server(f"hosts[{index}]", host) for index, host in enumerate(hosts)]
-    _require_different(servers)
-    return servers
+    return [_server(f"hosts[{index}]", host) for index, host in enumerate(hosts)]
 
 
 def _server(where: str, host: Any) -> Server:
@@ -99,7 +107,7 @@ def _server(where: str, host: Any) -> Server:
         raise InvalidChannelLayerError(f"{where} must be {_WANTED}, not {type(host).__name__}")
     name = entry.pop("name", None)
     if name is not None and (not isinstance(name, str) or not name):
-        raise InvalidChannelLayerError(f"{where}: name must be a string, not {name!r}")
+        raise InvalidChannelLayerError(f"{where}: name must be a string, not {shown(name)}")
     if "sentinels" in entry or "master_name" in entry:
         node = {key: entry.pop(key, None) for key in ("sentinels", "sentinel_kwargs", "master_name")}
         return _behind_sentinels(f"{where}: ", name, _options(where, entry), **node)
@@ -139,9 +147,9 @@ def _behind_sentinels(
 ) -> Server:
     if not isinstance(sentinels, (list, tuple)) or not sentinels:
         raise InvalidChannelLayerError(f"{prefix}sentinels must be a list of (host, port) pairs")
-    if not isinstance(master_name, str) or not master_name:
+    if not isinstance(master_name, str) or not master_name or not _is_encodable(master_name):
         raise InvalidChannelLayerError(
-            f"{prefix}{master_key} must be the name by which the Sentinels know the master, not {master_name!r}"
+            f"{prefix}{master_key} must be the name by which the Sentinels know the master, not {shown(master_name)}"
         )
     where = f"{prefix}sentinel_kwargs"
     common = _options(where, {} if sentinel_kwargs is None else sentinel_kwargs, "db")
@@ -195,7 +203,7 @@ def _from_url(where: str, url: str) -> dict[str, Any]:
     if scheme == "unix":
         if parts.hostname or not parts.path.strip("/"):
             raise InvalidChannelLayerError(f"{where}: a socket file is given by its full path, unix:///run/redis.sock")
-    elif not re.fullmatch(r"/?|/[0-9]+", parts.path):
+    elif not re.fullmatch(r"/?|/[0-9]{1,9}", parts.path):
         raise InvalidChannelLayerError(f"{where}: what follows the address in the URL must be a database number")
     module = require_extra("redis.connection", "redis", "a Redis channel layer")
     try:
@@ -231,9 +239,16 @@ def _require_tls(where: str, options: Mapping[str, Any]) -> None:
 
 def _built(where: str, kind: type[_Kind], *arguments: Any) -> _Kind:
     try:
-        return kind(*arguments)
+        server = kind(*arguments)
     except InvalidChannelLayerError as error:
         raise InvalidChannelLayerError(f"{where}: {error}") from error.__cause__
+    if not _is_encodable(server.name):  # it is hashed and sent
+        raise InvalidChannelLayerError(f"{where}: its name or its address holds what UTF-8 cannot encode")
+    return server
+
+
+def _is_encodable(text: str) -> bool:
+    return text.encode("utf-8", "replace").decode() == text
 
 
 def _require_different(servers: list[Server]) -> None:
@@ -245,7 +260,8 @@ def _require_different(servers: list[Server]) -> None:
                 )
             if server.name == other.name:
                 raise InvalidChannelLayerError(
-                    f"hosts[{index}] has the same name as hosts[{before}], {server.name!r}: give each a name of its own"
+                    f"hosts[{index}] has the same name as hosts[{before}], {shown(server.name)}: "
+                    "give each a name of its own"
                 )
 
 

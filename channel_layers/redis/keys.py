@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..checks import plain_str, shown
 from ..exceptions import InvalidChannelLayerError
 
 VERSION = "cl1"
@@ -23,11 +24,11 @@ class Keys:
     """
 
     def __init__(self, prefix: Any) -> None:
-        if not isinstance(prefix, str) or not _PREFIX.match(prefix):
+        if not issubclass(type(prefix), str) or not _PREFIX.match(prefix):
             raise InvalidChannelLayerError(
-                f"prefix must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not {prefix!r}"
+                f"prefix must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not {shown(prefix)}"
             )
-        self.all = f"{prefix}:{VERSION}:"
+        self.all = f"{plain_str(prefix)}:{VERSION}:"
         self.epoch = f"{self.all}epoch"
         self.servers = f"{self.all}servers"
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 from ..capacity import require_capacity, weakly
+from ..checks import shown
 from ..encryption import make_wire_serializer
 from ..exceptions import InvalidChannelLayerError
 from ..extras import require_extra
@@ -62,8 +63,8 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
             sentinel_kwargs=sentinel_kwargs,
             connection_kwargs=connection_kwargs,
         )
-        if overflow not in ("drop_new", "drop_old"):
-            raise InvalidChannelLayerError(f"overflow must be 'drop_new' or 'drop_old', not {overflow!r}")
+        if type(overflow) is not str or overflow not in ("drop_new", "drop_old"):
+            raise InvalidChannelLayerError(f"overflow must be 'drop_new' or 'drop_old', not {shown(overflow)}")
         if mailbox_capacity is None:
             mailbox_capacity = max(10_000, self.capacity)
         self._serializer = make_wire_serializer(serializer_format, symmetric_encryption_keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import inspect
 import re
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from ..checks import shown
 from ..exceptions import InvalidChannelLayerError
 from ..extras import require_extra
 
@@ -58,7 +60,7 @@ def checked(where: str, options: Mapping[Any, Any]) -> dict[str, Any]:
     result = {}
     for key, value in options.items():
         if not isinstance(key, str):
-            raise InvalidChannelLayerError(f"{where}: the name of an option must be a string, not {key!r}")
+            raise InvalidChannelLayerError(f"{where}: the name of an option must be a string, not {shown(key)}")
         refuse_cluster(where, key)
         if key == "unix_socket_path":
             key = "path"  # noqa: PLW2901 - the same under the name that redis-py's client has for it
@@ -89,7 +91,7 @@ def require_port(where: str, value: Any) -> int:
     """
     number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 5 else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= 65535:
-        raise InvalidChannelLayerError(f"{where}: port must be a number from 1 to 65535, not {value!r}")
+        raise InvalidChannelLayerError(f"{where}: port must be a number from 1 to 65535, not {shown(value)}")
     return number
 
 
@@ -122,23 +124,34 @@ def _require_known(where: str, key: str) -> None:
     if key not in USED and not key.startswith("ssl_"):
         close = difflib.get_close_matches(key, [*USED, "address", "name", "sentinels", "master_name"], 1, 0.75)
         hint = f"; is {close[0]!r} meant?" if close else ""
-        raise InvalidChannelLayerError(f"{where}: unknown option {key!r}{hint}")
+        raise InvalidChannelLayerError(f"{where}: unknown option {shown(key)}{hint}")
     if key != "ssl" and key not in connection_parameters():
         version = require_extra("redis", "redis", "a Redis channel layer").__version__
         raise InvalidChannelLayerError(f"{where}: the installed redis-py {version} has no option {key!r}")
 
 
 def _require_db(where: str, key: str, value: Any) -> int:
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise InvalidChannelLayerError(f"{where}: {key} must be the number of a database, 0 or more, not {value!r}")
+    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) <= 9 else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**31:
+        raise InvalidChannelLayerError(
+            f"{where}: {key} must be the number of a database, 0 or more, not {shown(value)}"
+        )
     return number
 
 
 def _require_seconds(where: str, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise InvalidChannelLayerError(f"{where}: {key} must be a number of seconds above 0, not {value!r}")
+        raise InvalidChannelLayerError(f"{where}: {key} must be a number of seconds above 0, not {shown(value)}")
     return value
+
+
+def _require_codec(where: str, key: str, value: Any) -> str:
+    name: str = _require_kind(str)(where, key, value)
+    try:
+        (codecs.lookup if key == "encoding" else codecs.lookup_error)(name)
+    except (LookupError, ValueError):
+        raise InvalidChannelLayerError(f"{where}: {key} is unknown to Python: {shown(value)}") from None
+    return name
 
 
 def _require_provider(where: str, key: str, value: Any) -> Any:
@@ -163,8 +176,8 @@ _OPTIONAL: dict[str, _Check] = {
     "client_name": _require_kind(str),
     "credential_provider": _require_provider,
     "db": _require_db,
-    "encoding": _require_kind(str),
-    "encoding_errors": _require_kind(str),
+    "encoding": _require_codec,
+    "encoding_errors": _require_codec,
     "password": _require_kind(str, bytes),
     "path": _require_kind(str),
     "socket_connect_timeout": _require_seconds,

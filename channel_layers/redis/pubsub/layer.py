@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
+from ...checks import checking, plain_str, shown
 from ...exceptions import InvalidChannelLayerError
+from ...messages import plain_copy
 from ...names import client_id_of
 from ..client import elsewhere
 from ..errors import RedisUnavailable
@@ -142,6 +144,12 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
 
 
 def _require_type(option: str, value: Any) -> str | None:
-    if value is not None and not (isinstance(value, str) and value):
-        raise InvalidChannelLayerError(f"{option} must be the type of a message, such as 'redis.lost', not {value!r}")
-    return value
+    if value is None:
+        return None
+    with checking(option):
+        if not issubclass(type(value), str) or not plain_str(value):
+            raise InvalidChannelLayerError(
+                f"{option} must be the type of a message, such as 'redis.lost', not {shown(value)}"
+            )
+        plain_copy({"type": plain_str(value)})
+    return plain_str(value)
