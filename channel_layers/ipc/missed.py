@@ -7,8 +7,8 @@ others only the messages are counted.
 from __future__ import annotations
 
 # Words of the mailbox's header: all that were missed ever; a table of keys, and of counts since the owner last looked.
-_TOTAL = 41
-_KEYS, _COUNTS, _END = 42, 50, 58
+TOTAL = 41
+_KEYS, COUNTS, _END = 42, 50, 58
 
 _MASK = (1 << 64) - 1
 _MOST = 1_000_000
@@ -26,8 +26,8 @@ class Missed:
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
-        self._keys = words[_KEYS:_COUNTS]
-        self._counts = words[_COUNTS:_END]
+        self._keys = words[_KEYS:COUNTS]
+        self._counts = words[COUNTS:_END]
 
     def note(self, key: int) -> None:
         """Count a message to a group. By a sender, under the lock."""
@@ -36,12 +36,12 @@ class Missed:
                 self._keys[at] = key
                 self._counts[at] = possible(self._counts[at] + 1)
                 break
-        self._words[_TOTAL] = (self._words[_TOTAL] + 1) & _MASK
+        self._words[TOTAL] = (self._words[TOTAL] + 1) & _MASK
 
     @property
     def total(self) -> int:
         """How many there were ever. Without the lock."""
-        return int(self._words[_TOTAL])
+        return int(self._words[TOTAL])
 
     def take(self) -> tuple[int, list[tuple[int, int]]]:
         """How many there were ever, and by group those since this was last asked. By the owner, under the lock."""

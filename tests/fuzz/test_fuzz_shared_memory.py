@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from shared_memory import SHARED, remains
 
 from channel_layers import ChannelFull, InvalidChannelLayerError, LayerUnavailable, MessageTooLarge
-from channel_layers.ipc import IPCChannelLayer, mailbox, segment, store
+from channel_layers.ipc import IPCChannelLayer, mailbox, missed, segment, store
 from channel_layers.ipc.ring import HEAD, TAIL
 
 DEADLINE = 10.0
@@ -149,7 +149,8 @@ def test_anything_anywhere(victim: Victim, kind: str) -> None:
     @example(8 * TAIL, struct.pack("<Q", 2**64 - 1))
     @example(8 * mailbox.FLUSH_AT, struct.pack("<Q", 2**64 - 1))
     @example(8 * mailbox.FLUSHES, struct.pack("<Q", 2**64 - 1))
-    @example(8 * mailbox.MISSED, struct.pack("<Q", 2**63))
+    @example(8 * missed.TOTAL, struct.pack("<Q", 2**63))
+    @example(8 * missed.COUNTS, struct.pack("<Q", 2**64 - 1))
     @example(8 * 27, struct.pack("<Q", 0))
     def write(at: int, data: bytes) -> None:
         victim.write(kind, max(at, BEYOND), data)
