@@ -38,13 +38,18 @@ def datagrams(layer_class: type = stand_in_layers.DatagramLayer, **options: obje
     return stand_in(layer_class, **{**shared, "peer": peer, **options})
 
 
-async def run_both_sides(workload: Across, layer: stand_in_layers.CorrectLayer) -> dict[str, float]:
-    """In one process, which takes no second to start."""
+async def run_both_sides(
+    workload: Across, layer: stand_in_layers.CorrectLayer, seconds: float = 30
+) -> dict[str, float]:
+    """In one process, which takes no second to start.
+
+    :param seconds: after which a message is lost.
+    """
     pairs = [[await Line.over(end) for end in socket.socketpair()] for _ in range(workload.receivers)]
     sending = workload.send(layer, [ours for ours, _ in pairs], Stopwatch(0.02))
     try:
         result, *_ = await asyncio.wait_for(
-            asyncio.gather(sending, *(workload.receive(layer, theirs) for _, theirs in pairs)), 1
+            asyncio.gather(sending, *(workload.receive(layer, theirs) for _, theirs in pairs)), seconds
         )
         return result
     finally:
@@ -70,7 +75,7 @@ def test_a_correct_layer_passes_the_checks(workload: str) -> None:
 @pytest.mark.parametrize("layer_class", stand_in_layers.BrokenLayer.__subclasses__())
 def test_a_broken_layer_fails_the_checks(workload: str, layer_class: type[stand_in_layers.BrokenLayer]) -> None:
     with pytest.raises((WrongResultError, asyncio.TimeoutError)):
-        asyncio.run(run_both_sides(SMALL[workload], layer_class()))
+        asyncio.run(run_both_sides(SMALL[workload], layer_class(), seconds=1))
 
 
 def test_senders_that_overtake_each_other_break_no_rule() -> None:

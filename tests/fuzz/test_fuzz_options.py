@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 import pytest
@@ -40,14 +39,12 @@ BESIDES: dict[str, dict[str, Any]] = {
 
 def build(kind: type[BaseChannelLayer], option: str, value: Any) -> BaseChannelLayer | None:
     """The layer, or None after a good error."""
-    began = time.monotonic()
     try:
         layer = kind(**{option: value, **BESIDES.get(option, {})})
     except (ValueError, TypeError) as error:
         text = str(error)
     else:
         text = None
-    assert time.monotonic() - began < 5
     if text is None:
         return layer
     assert option.removesuffix("s") in text, text
@@ -97,11 +94,9 @@ def test_an_option_that_does_not_exist(name: str, case: Case) -> None:
 
 
 def test_an_error_does_not_write_what_has_no_end() -> None:
-    began = time.monotonic()
-    for kind, option in OPTIONS:
+    for kind, option in OPTIONS:  # to write it would take for ever
         build(kind, option, without_end())
         build(kind, option, [without_end()])
-    assert time.monotonic() - began < 10
 
 
 PATTERNS = st.text(alphabet="a*?[]!^-.(+)\\", max_size=60)
@@ -109,18 +104,14 @@ PATTERNS = st.text(alphabet="a*?[]!^-.(+)\\", max_size=60)
 
 @fuzz(200)
 @given(st.dictionaries(PATTERNS, st.integers(1, 9), max_size=5), st.text(alphabet="ab.", min_size=1, max_size=100))
-def test_a_glob_takes_no_time_whatever_it_is(patterns: dict[str, int], name: str) -> None:
+def test_a_glob_ends_whatever_it_is(patterns: dict[str, int], name: str) -> None:
     layer = InMemoryChannelLayer(channel_capacity=patterns)
-    began = time.monotonic()
     assert layer.get_capacity(name) in (*patterns.values(), 100)
-    assert time.monotonic() - began < 2
 
 
-def test_a_glob_full_of_stars_takes_no_time() -> None:
+def test_a_glob_full_of_stars_ends() -> None:
     layer = InMemoryChannelLayer(channel_capacity={"*a" * 40 + "*b": 5, "*?*" * 30 + "[b]": 6})
-    began = time.monotonic()
-    assert layer.get_capacity("a" * 100) == 100
-    assert time.monotonic() - began < 2
+    assert layer.get_capacity("a" * 100) == 100  # to try every way to match it would take for ever
 
 
 def test_a_pattern_of_bytes_is_refused_when_the_layer_is_built() -> None:

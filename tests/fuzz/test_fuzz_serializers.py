@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import struct
-import time
 from typing import Any
 
 import pytest
@@ -97,10 +96,9 @@ BOMBS: dict[str, Any] = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs(bomb: str) -> None:
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, serializer in FORMATS.items():
         decode(name, BOMBS[bomb])
         if isinstance(serializer, Encrypted):  # by somebody who has the key
             decode(name, serializer._fernet.encrypt(BOMBS[bomb]))
-    assert time.monotonic() - began < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "kilobytes"

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 def short_phases(monkeypatch: pytest.MonkeyPatch) -> None:
     if system_program("redis-server") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("redis-server is not installed")
-    monkeypatch.setattr(run, "_PHASE", 2.0)
+    monkeypatch.setattr(run, "_PHASE", 4.0)  # long enough for a fault to show on a busy machine
     # Workers are other processes, which find the layers by this path.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
 
