@@ -21,12 +21,12 @@ demo: $(VENV)/.demo
 test: test-checkout test-optimized test-wheel
 
 test-checkout: system $(VENV)/.dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests
-	$(BIN)/python -m pytest docs README.rst
+	$(BIN)/python -m pytest -n 4 --dist loadscope tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile docs README.rst
 
 # Nothing may depend on assert statements in the package: python -O removes them.
 test-optimized: $(VENV)/.dev
-	$(BIN)/python -O -m pytest -q -W ignore::pytest.PytestConfigWarning tests/unit tests/test_conformance_memory.py
+	$(BIN)/python -O -m pytest -q -n 2 --dist loadfile -W ignore::pytest.PytestConfigWarning tests/unit tests/test_conformance_memory.py
 
 # What is uploaded is tested, not only what lies in the checkout.
 test-wheel: $(VENV)/.dev
