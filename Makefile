@@ -21,7 +21,7 @@ demo: $(VENV)/.demo
 test: test-checkout test-optimized test-wheel
 
 test-checkout: system $(VENV)/.dev
-	$(BIN)/python -m pytest -n 4 --dist loadscope tests
+	$(BIN)/python -m pytest -n 4 --dist loadfile tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile docs README.rst
 
 # Nothing may depend on assert statements in the package: python -O removes them.
