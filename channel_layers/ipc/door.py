@@ -56,7 +56,9 @@ class Door:
         site = client.site
         self._client = client
         self._own_slot = client.own_slot
-        self._me = client.number
+        # The slot is part of it: a client that has left and come back to another one is favoured nowhere, since others
+        # would look for it in the slot that it had.
+        self._me = client.number // SLOTS * SLOTS + self._own_slot
         self._locks = site.locks
         self._byte = site.mailbox_byte(slot)
         self._words = words

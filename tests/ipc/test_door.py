@@ -9,11 +9,36 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from processes import Worker
 from test_faults import at_home, numbers
 
+from channel_layers import ChannelFull
 from channel_layers.ipc import IPCChannelLayer, door
 
 pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.mark.asyncio
+async def test_who_comes_back_to_another_slot_is_not_favoured(prefix: str) -> None:
+    """Others would look for it in the slot that it had, and come in while it is inside."""
+    async with IPCChannelLayer(prefix=prefix) as receiver, IPCChannelLayer(prefix=prefix) as sender:
+        channel = await receiver.new_channel()
+        with Worker(prefix) as worker:
+            await at_home(receiver, channel)
+            for n in range(3):
+                assert worker.ask("send", channel, {"n": n}) == ["done", None]
+            worker.ask("close")
+            await sender.new_channel()  # takes the slot that is free now
+            worker.ask("new_channel")
+            worker.ask("arm", "push.dirty", "SIGSTOP")
+            worker.tell("send", channel, {"n": 3})
+            worker.until_stopped()
+            with pytest.raises(ChannelFull):
+                await sender.send(channel, {"n": 4})
+            worker.go_on()
+            assert worker.hear() == ["done", None]
+            await sender.send(channel, {"n": 5})
+            assert await numbers(receiver, channel, 5) == [0, 1, 2, 3, 5]
 
 
 @pytest.mark.asyncio
