@@ -66,13 +66,13 @@ class Watch:
             self.settle()  # it was closed in this moment
 
     def _target(self) -> asyncio.AbstractEventLoop:
+        for loop in tuple(self._apart):
+            if loop.is_closed():
+                self._apart.pop(loop, None)
         home = self._home.loop
         if home is None or home.is_closed():
             return background_loop()
         self._homes.add(home)
-        for loop in tuple(self._apart):
-            if loop.is_closed():
-                self._apart.pop(loop, None)
         occupied = [*self._homes, *(loop for loop, tokens in tuple(self._apart.items()) if tokens)]
         is_alone = all(loop is home or loop.is_closed() for loop in occupied)
         return home if is_alone else background_loop()

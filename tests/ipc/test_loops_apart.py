@@ -151,3 +151,19 @@ def test_the_home_watches_again_when_nobody_waits_elsewhere(home: Home) -> None:
         assert is_watching(layer, home.loop)
 
     home.run(wake_up())
+
+
+def test_loops_that_are_closed_are_forgotten(prefix: str) -> None:
+    """As those of synchronous code are, each of which waits once; and where there is no home."""
+    layer = IPCChannelLayer(prefix=prefix)
+
+    async def wait_in_vain() -> None:
+        waiting = await begin(layer, await layer.new_channel())
+        waiting.cancel()
+
+    for _ in range(5):
+        asyncio.run(wait_in_vain())
+    watch = layer._client._watch
+    assert watch is not None
+    assert len(watch._apart) <= 1
+    asyncio.run(layer.close())
