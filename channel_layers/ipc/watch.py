@@ -91,7 +91,10 @@ class Watch:
             loop.remove_reader(self._descriptor)
             return
         self.rung.update(self._bell.quiet())
-        self._turn()
+        if self.loop is loop:
+            self._turn()
+        else:
+            self.soon(self._turn)  # another loop began meanwhile, and what it would have heard was taken out here
 
     def soon(self, work: Callable[[], None], seconds: float = 0.0) -> None:
         """Call back in the loop that watches. Where an event loop runs: it may be the one that watched until now."""
