@@ -244,6 +244,15 @@ class Client:
 
     def _turn(self) -> None:
         """In the loop that watches: deliver, wake, and go to sleep when there is nothing."""
+        try:
+            self._take_turn()
+        except BaseException:
+            watch = self._watch
+            if watch is not None:
+                watch.again()
+            raise
+
+    def _take_turn(self) -> None:
         inbox, watch, reader, door = self.inbox, self._watch, self.reader, self._door
         loop = asyncio._get_running_loop()
         if reader is None or door is None or watch is None or loop is not watch.loop:

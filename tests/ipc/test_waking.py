@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from processes import Worker
+from processes import Worker, until_quiet
+from test_faults import at_home
 
-from channel_layers.ipc import IPCChannelLayer
+from channel_layers.ipc import IPCChannelLayer, faults
 
 ROUNDS = 200
 DEADLINE = 10.0
@@ -31,6 +32,41 @@ async def _wake_again_and_again(worker: Worker, prefix: str, is_normal: bool) ->
             worker.tell("send", channel, {"n": n})
             assert await asyncio.wait_for(waiting, DEADLINE) == {"n": n}
             await asyncio.to_thread(worker.hear)
+
+
+@pytest.mark.parametrize("label", ["lock.held", "take.published", "take.asleep", "take.copied"])
+def test_a_reader_that_was_interrupted_comes_again(prefix: str, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has heard the bell, which nobody rings once more for a reader that seems to be awake."""
+    loop = asyncio.new_event_loop()
+    layer = IPCChannelLayer(prefix=prefix, capacity=5)
+
+    async def settle_in() -> str:
+        channel = await layer.new_channel()
+        await at_home(layer, channel)
+        return channel
+
+    def interrupt(passed: str) -> None:
+        if passed == label:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    with Worker(prefix, capacity=5) as worker:
+        channel = loop.run_until_complete(settle_in())
+        waiting = loop.create_task(layer.receive(channel))
+        loop.run_until_complete(asyncio.sleep(0))
+        assert worker.ask("send", channel, {"n": 0}) == ["done", None]
+        monkeypatch.setattr(faults, "hook", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(DEADLINE))
+        assert worker.ask("send", channel, {"n": 1}) == ["done", None]
+        received = loop.run_until_complete(asyncio.wait_for(waiting, DEADLINE))
+        assert received == {"n": int(label == "take.copied")}, "what was being taken is gone"
+        loop.run_until_complete(until_quiet(layer))
+        unread = layer.statistics().unread
+        sent = [worker.ask("send", channel, {"n": 2}) for _ in range(6 - unread)]
+        assert sent == [*[["done", None]] * (5 - unread), ["done", "ChannelFull"]], "its places are free"
+        loop.run_until_complete(layer.close())
+    loop.close()
 
 
 SENDING_TO_THE_DEAD = """
