@@ -10,7 +10,9 @@ import pytest
 from processes import Worker, until_quiet
 from test_faults import at_home
 
+from channel_layers import ChannelFull
 from channel_layers.ipc import IPCChannelLayer, faults
+from channel_layers.ipc.reader import Reader
 
 ROUNDS = 200
 DEADLINE = 10.0
@@ -67,6 +69,37 @@ def test_a_reader_that_was_interrupted_comes_again(prefix: str, label: str, monk
         assert sent == [*[["done", None]] * (5 - unread), ["done", "ChannelFull"]], "its places are free"
         loop.run_until_complete(layer.close())
     loop.close()
+
+
+@pytest.mark.asyncio
+async def test_a_reader_whose_mailbox_is_locked_tries_seldom(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many have rung for it meanwhile, who may do that without the lock."""
+    async with IPCChannelLayer(prefix=prefix) as layer, IPCChannelLayer(prefix=prefix) as other:
+        channel = await layer.new_channel()
+        await at_home(layer, channel)
+        looks = 0
+        look = Reader.peek
+
+        def counted(reader: Reader) -> int:
+            nonlocal looks
+            looks += 1
+            return look(reader)
+
+        with Worker(prefix) as worker:
+            worker.ask("send", channel, {"n": 0})
+            assert await layer.receive(channel) == {"n": 0}
+            await until_quiet(layer)
+            worker.ask("arm", "push.dirty", "SIGSTOP")
+            worker.tell("send", channel, {"n": 1})
+            worker.until_stopped()
+            refused = await asyncio.gather(*(other.send(channel, {}) for _ in range(20)), return_exceptions=True)
+            assert {type(error) for error in refused} == {ChannelFull}
+            monkeypatch.setattr(Reader, "peek", counted)
+            await asyncio.sleep(0.3)
+            assert looks < 100
+            worker.go_on()
+            assert await asyncio.wait_for(layer.receive(channel), DEADLINE) == {"n": 1}
+            assert worker.hear() == ["done", None]
 
 
 SENDING_TO_THE_DEAD = """
