@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from processes import Worker, until_quiet
@@ -13,6 +15,7 @@ from test_faults import at_home
 from channel_layers import ChannelFull
 from channel_layers.ipc import IPCChannelLayer, faults
 from channel_layers.ipc.reader import Reader
+from channel_layers.ipc.wakeup import Rope
 
 ROUNDS = 200
 DEADLINE = 10.0
@@ -100,6 +103,27 @@ async def test_a_reader_whose_mailbox_is_locked_tries_seldom(prefix: str, monkey
             worker.go_on()
             assert await asyncio.wait_for(layer.receive(channel), DEADLINE) == {"n": 1}
             assert worker.hear() == ["done", None]
+
+
+@pytest.mark.asyncio
+async def test_two_threads_that_ring_first_open_a_bell_once(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with IPCChannelLayer(prefix=prefix) as layer:
+        await layer.new_channel()
+        rope = Rope(layer._client.site.bell_path(layer._client.own_slot))
+        opened = []
+        really_open = os.open
+
+        def open_twice(*arguments: Any) -> int:
+            monkeypatch.undo()
+            opened.append(really_open(*arguments))
+            assert rope.pull()  # as another thread at this moment
+            return opened[0]
+
+        monkeypatch.setattr(os, "open", open_twice)
+        assert rope.pull()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(opened[0])
+        assert rope.pull()
 
 
 SENDING_TO_THE_DEAD = """
