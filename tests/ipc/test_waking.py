@@ -14,6 +14,7 @@ from test_faults import at_home
 
 from channel_layers import ChannelFull
 from channel_layers.ipc import IPCChannelLayer, faults
+from channel_layers.ipc.mailbox import SLEEPING
 from channel_layers.ipc.reader import Reader
 from channel_layers.ipc.wakeup import Rope
 
@@ -103,6 +104,25 @@ async def test_a_reader_whose_mailbox_is_locked_tries_seldom(prefix: str, monkey
             worker.go_on()
             assert await asyncio.wait_for(layer.receive(channel), DEADLINE) == {"n": 1}
             assert worker.hear() == ["done", None]
+
+
+@pytest.mark.asyncio
+async def test_what_is_refused_wakes_nobody(prefix: str) -> None:
+    """However often it is tried: a channel that nobody empties costs its process nothing."""
+    async with IPCChannelLayer(prefix=prefix, capacity=2) as layer:
+        channel = await layer.new_channel()
+        await at_home(layer, channel)
+        await layer.send(channel, {})
+        await layer.send(channel, {})
+        await until_quiet(layer)
+        reader = layer._client.reader
+        assert reader is not None
+        sleep = reader.words[SLEEPING]
+        for _ in range(5):
+            with pytest.raises(ChannelFull):
+                await layer.send(channel, {})
+            await asyncio.sleep(0.01)
+        assert reader.words[SLEEPING] == sleep, "it has not woken since"
 
 
 @pytest.mark.asyncio
