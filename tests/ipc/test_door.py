@@ -27,10 +27,10 @@ async def test_who_comes_back_to_another_slot_is_not_favoured(prefix: str) -> No
             await at_home(receiver, channel)
             for n in range(3):
                 assert worker.ask("send", channel, {"n": n}) == ["done", None]
-            worker.ask("close")
+            assert worker.ask("close") == ["done", None]
             await sender.new_channel()  # takes the slot that is free now
-            worker.ask("new_channel")
-            worker.ask("arm", "push.dirty", "SIGSTOP")
+            assert len(worker.ask("new_channel")[1]) > len("LayerUnavailable"), "a name, and no error"
+            assert worker.ask("arm", "push.dirty", "SIGSTOP") == ["done", None]
             worker.tell("send", channel, {"n": 3})
             worker.until_stopped()
             with pytest.raises(ChannelFull):
