@@ -37,8 +37,9 @@ from .watch import Watch
 #: Turns in a row in which a reader does nothing but deliver, while more comes.
 _MOST_HURRIED = 4
 
-#: Seconds after which a reader tries again to get the lock of its own mailbox: a sender was stopped while it held it.
-_RETRY = 0.002
+#: Seconds after which a reader tries again to get the lock of its own mailbox, at first and in the end: a sender was
+#: stopped while it held it.
+_RETRY, _RETRY_AT_LAST = 0.002, 0.05
 
 
 class Client:
@@ -73,6 +74,9 @@ class Client:
         self._door: Door | None = None
         self._watch: Watch | None = None
         self._hurried = 0
+        # In which loop a turn is to be repeated, and after how long.
+        self._retrying_in: asyncio.AbstractEventLoop | None = None
+        self._pause = _RETRY
         self._turn_lock = threading.RLock()
         # The timer that drops what has expired: in which loop it is, and when it is due.
         self._expiring_in: asyncio.AbstractEventLoop | None = None
@@ -137,7 +141,7 @@ class Client:
         with self._turn_lock:
             slot, self.slot = self.slot, None
             watch, self._watch = self._watch, None
-            self._expiring_in = None
+            self._expiring_in = self._retrying_in = None
             with self.inbox.lock:
                 self.normal.close()
                 self.inbox.close()
@@ -249,6 +253,15 @@ class Client:
 
     def _turn(self) -> None:
         """In the loop that watches: deliver, wake, and go to sleep when there is nothing."""
+        try:
+            self._take_turn()
+        except BaseException:
+            watch = self._watch
+            if watch is not None:
+                watch.again()
+            raise
+
+    def _take_turn(self) -> None:
         inbox, watch, reader, door = self.inbox, self._watch, self.reader, self._door
         loop = asyncio._get_running_loop()
         if reader is None or door is None or watch is None or loop is not watch.loop:
@@ -276,11 +289,12 @@ class Client:
                 is_marked = door.run(inbox.mark_full, hash_of) is not BUSY
             is_marked = self._count_missed(reader, door) and is_marked
             is_marked = self.normal.wake(watch.rung) and is_marked
+            self._pause = _RETRY if is_marked and count is not BUSY else self._pause
             due = inbox.next_to_expire()
         if inbox.drops.unwritten or self.delivery.failures:
             self._report()
         if count is BUSY or not is_marked:
-            watch.soon(self._turn, _RETRY)
+            self._retry_soon(watch, loop)
         elif count:
             watch.soon(self._turn)
         if due < self._expiring_at:
@@ -288,6 +302,17 @@ class Client:
             watch.soon(partial(self._expire, due), max(0.0, due - time.monotonic()) + 0.001)
         if loop is not self.home.loop:
             watch.settle()  # those who waited in other loops may have gone
+
+    def _retry_soon(self, watch: Watch, loop: asyncio.AbstractEventLoop | None) -> None:
+        # Once, however often the bell rings: those who find the mailbox locked ring for it, too.
+        if self._retrying_in is not loop:
+            self._retrying_in = loop
+            watch.soon(self._retry, self._pause)
+            self._pause = min(2 * self._pause, _RETRY_AT_LAST)
+
+    def _retry(self) -> None:
+        self._retrying_in = None
+        self._turn()
 
     def _expire(self, due: float) -> None:
         if due != self._expiring_at or asyncio._get_running_loop() is not self._expiring_in:

@@ -8,7 +8,7 @@ from time import monotonic
 from ..remote import GroupMessage
 from ..statistics import logger
 from .inbox import MailboxInbox
-from .mailbox import ADD, DIRECT, GROUP
+from .mailbox import ADD, DIRECT, GROUP, REBUILD
 from .memberships import Memberships
 from .reader import Reader
 
@@ -27,6 +27,13 @@ class Delivery:
 
     def some(self, reader: Reader, count: int) -> int:
         """Deliver some of so many bytes that are there to be taken; how many."""
+        try:
+            return self._some(reader, count)
+        except BaseException:
+            reader.words[REBUILD] = 1  # what was taken is counted as unread, and does not get into the inbox
+            raise
+
+    def _some(self, reader: Reader, count: int) -> int:
         before = reader.taken
         try:
             records = reader.copy(count)

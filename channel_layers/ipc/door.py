@@ -18,7 +18,6 @@ before it looks at what the other says, so they cannot both miss it, and at most
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,8 +29,8 @@ from .segment import IN_ORDER
 if TYPE_CHECKING:
     from .client import Client
 
-# Words of the mailbox's header: the number of the favoured client, the slot of the one that was favoured last, and the
-# number of the one that pushed last. They are written under the record lock only.
+# Words of the mailbox's header: who is favoured, the slot of the one that was favoured last, and who pushed last. They
+# are written under the record lock only.
 _FAVOURED, _FAVOURED_SLOT, _LATEST = 33, 34, 35
 
 #: Looks at a favoured client that is inside: a push takes two microseconds, and so do these.
@@ -45,16 +44,6 @@ class _Outcome:
 _NOT_FAVOURED: Final = _Outcome()
 _OCCUPIED: Final = _Outcome()
 
-# What makes the stores before it seen before the loads behind it: an atomic step of the processor, which is in both of
-# these. If one is interrupted, the other is still there. Nobody ever waits for this lock.
-_fence = threading.Lock()
-_raise_fence, _lower_fence = _fence.acquire, _fence.release
-
-
-def _make_seen() -> None:
-    _raise_fence(False)
-    _lower_fence()
-
 
 class Door:
     """The lock of one mailbox, as one client uses it. The client is in the directory.
@@ -67,7 +56,9 @@ class Door:
         site = client.site
         self._client = client
         self._own_slot = client.own_slot
-        self._me = client.number
+        # The slot is part of it: a client that has left and come back to another one is favoured nowhere, since others
+        # would look for it in the slot that it had.
+        self._me = client.number // SLOTS * SLOTS + self._own_slot
         self._locks = site.locks
         self._byte = site.mailbox_byte(slot)
         self._words = words
@@ -81,6 +72,7 @@ class Door:
         if words[_FAVOURED] != self._me:
             return self._run(self._push, work, *arguments)
         locks, inside, at, hook = self._locks, self._inside, self._at, faults.hook
+        fence = locks.fence
         guard = locks.guard
         # As in RecordLocks.run(), but for what excludes other processes.
         try:
@@ -91,8 +83,8 @@ class Door:
                 inside[at] = self._here
                 if hook is not None:
                     hook("door.entered")
-                _raise_fence(False)
-                _lower_fence()
+                fence.acquire(False)
+                fence.release()
                 if words[_FAVOURED] == self._me and self._client.slot == self._own_slot and locks.descriptor >= 0:
                     return work(*arguments)
             finally:
@@ -148,7 +140,8 @@ class Door:
             words[_FAVOURED] = 0
             if faults.hook is not None:
                 faults.hook("door.closed")
-            _make_seen()
+            self._locks.fence.acquire(False)
+            self._locks.fence.release()
         slot = words[_FAVOURED_SLOT] % SLOTS
         inside, at, here = self._inside, inside_word(slot), self._here
         if inside[at] != here:

@@ -54,6 +54,10 @@ class RecordLocks:
         # was acquired. That it lets its owner in again is undone by ``is_inside``: a finalizer may run in a section.
         self.guard = threading.RLock()
         self.is_inside = False
+        # What makes the stores before it seen before the loads behind it: an atomic step of the processor, which is in
+        # both acquiring, without waiting, and releasing it. If one is interrupted, the other is still there. Only who
+        # has the guard does either: of two threads that did it at once, one would release what is not acquired.
+        self.fence = threading.Lock()
 
     def run(self, byte: int, work: Callable[..., Any], *arguments: Any) -> Any:
         """Call ``work`` while holding the lock of a byte; return what it returns, or BUSY if another process holds it.

@@ -179,6 +179,8 @@ class NormalChannels:
     def _unmark(self, channel: str) -> None:
         """Nobody of this client waits at a channel any more. Under the lock of the inbox, so that nobody begins to."""
         slot, known = self._slot, self._stores.known(channel)
+        if known is not None:
+            self._places.get(known[1], set()).discard(channel)
         if slot is None or known is None or not known[2].is_waiting(slot):
             return
         with suppress(LayerUnavailable):  # closed meanwhile: then its slot is free, and the mark means nothing

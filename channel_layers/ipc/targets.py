@@ -141,7 +141,7 @@ class Targets:
         if box is None:
             return None
         mailbox = box.mailbox
-        woken = mailbox.wake_early() if mailbox.words[SLEEPING] else 0
+        woken = mailbox.wake_early(target.key, target.capacity) if mailbox.words[SLEEPING] else 0
         outcome = box.door.push(mailbox.push_message, target.key, target.name, target.capacity, payload, woken)
         if outcome is None and not box.rope.is_loose:
             return None

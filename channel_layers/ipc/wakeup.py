@@ -94,7 +94,7 @@ class Rope:
         """
         try:
             if self._descriptor < 0:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+                self._keep(os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
             _write(self._descriptor, what)
         except BlockingIOError:
             pass  # full: it is awake
@@ -103,6 +103,12 @@ class Rope:
             return False
         self.is_loose = False
         return True
+
+    def _keep(self, descriptor: int) -> None:
+        if self._descriptor < 0:
+            self._descriptor = descriptor
+        else:
+            os.close(descriptor)  # another thread was quicker: who rings early has no lock
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

@@ -18,6 +18,9 @@ from ..background import background_loop
 from ..home import Home
 from .wakeup import Bell
 
+#: Seconds after which a turn that an exception has ended is repeated: it may be one that comes again.
+_AGAIN = 0.1
+
 
 class Watch:
     """Calls back, in the thread of one loop, whenever the bell has rung.
@@ -66,13 +69,13 @@ class Watch:
             self.settle()  # it was closed in this moment
 
     def _target(self) -> asyncio.AbstractEventLoop:
+        for loop in tuple(self._apart):
+            if loop.is_closed():
+                self._apart.pop(loop, None)
         home = self._home.loop
         if home is None or home.is_closed():
             return background_loop()
         self._homes.add(home)
-        for loop in tuple(self._apart):
-            if loop.is_closed():
-                self._apart.pop(loop, None)
         occupied = [*self._homes, *(loop for loop, tokens in tuple(self._apart.items()) if tokens)]
         is_alone = all(loop is home or loop.is_closed() for loop in occupied)
         return home if is_alone else background_loop()
@@ -90,8 +93,19 @@ class Watch:
         if self.loop is not loop or self._is_over:
             loop.remove_reader(self._descriptor)
             return
-        self.rung.update(self._bell.quiet())
-        self._turn()
+        try:
+            self.rung.update(self._bell.quiet())
+            if self.loop is loop:
+                self._turn()
+            else:
+                self.soon(self._turn)  # another loop began meanwhile, and what it would have heard was taken out here
+        except BaseException:
+            self.again()
+            raise
+
+    def again(self) -> None:
+        """After an interrupt of a turn: nobody rings for it once more, so it is repeated, if the loop goes on."""
+        self.soon(self._turn, _AGAIN)
 
     def soon(self, work: Callable[[], None], seconds: float = 0.0) -> None:
         """Call back in the loop that watches. Where an event loop runs: it may be the one that watched until now."""

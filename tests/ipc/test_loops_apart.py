@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from channel_layers.background import background_loop
+from channel_layers.background import background_loop, in_background
 from channel_layers.conformance.running import start_thread
 from channel_layers.ipc import IPCChannelLayer
+from channel_layers.ipc.wakeup import MAILBOX, Bell
 
 #: Seconds, of a busy machine. Without a bound it would be for as long as the home stands still.
 DEADLINE = 10.0
@@ -151,3 +153,51 @@ def test_the_home_watches_again_when_nobody_waits_elsewhere(home: Home) -> None:
         assert is_watching(layer, home.loop)
 
     home.run(wake_up())
+
+
+def test_loops_that_are_closed_are_forgotten(prefix: str) -> None:
+    """As those of synchronous code are, each of which waits once; and where there is no home."""
+    layer = IPCChannelLayer(prefix=prefix)
+
+    async def wait_in_vain() -> None:
+        waiting = await begin(layer, await layer.new_channel())
+        waiting.cancel()
+
+    for _ in range(5):
+        asyncio.run(wait_in_vain())
+    watch = layer._client._watch
+    assert watch is not None
+    assert len(watch._apart) <= 1
+    asyncio.run(layer.close())
+
+
+def test_what_a_loop_hears_that_watches_no_more_is_not_lost(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may let another loop watch after this one has looked whether it still does."""
+    go_on = threading.Event()
+    quiet = Bell.quiet
+
+    async def receive_here() -> Any:
+        async with IPCChannelLayer(prefix=prefix) as layer, IPCChannelLayer(prefix=prefix) as other:
+            await settle_in(layer)
+            channel = await layer.new_channel()
+            waiting = await begin(layer, channel)
+            watch = layer._client._watch
+            assert watch is not None
+
+            def hear(bell: Bell) -> set[int]:
+                monkeypatch.undo()
+                watch._apart.setdefault(background_loop(), set()).add(object())
+                start_thread(watch.settle).result(DEADLINE)
+                in_background(asyncio.sleep(0)).result(DEADLINE)
+                assert is_watching(layer, background_loop())  # it has looked, and sleeps
+                background_loop().call_soon_threadsafe(go_on.wait)
+                start_thread(lambda: asyncio.run(other.send(channel, {"n": 1}))).result(DEADLINE)
+                heard = quiet(bell)
+                go_on.set()
+                return heard
+
+            monkeypatch.setattr(Bell, "quiet", hear)
+            os.write(watch._descriptor, MAILBOX)
+            return await asyncio.wait_for(waiting, 2)
+
+    assert asyncio.run(receive_here()) == {"n": 1}

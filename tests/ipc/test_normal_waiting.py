@@ -228,3 +228,13 @@ async def test_a_bell_that_is_full_says_to_look_everywhere(prefix: str) -> None:
         for n in range(3):
             await other.send(f"work-{n}", {"n": n})
         assert await asyncio.wait_for(asyncio.gather(*waiting), 2) == [{"n": n} for n in range(3)]
+
+
+async def test_who_waits_no_more_leaves_no_name_behind(prefix: str) -> None:
+    """Also where nobody ever rings, as with names for one answer that does not come."""
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL) as layer:
+        for n in range(5):
+            waiting = await wait_at(layer, f"answer.{n}")
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        assert not any(layer._client.normal._places.values())

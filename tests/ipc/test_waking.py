@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
-from processes import Worker
+from processes import Worker, until_quiet
+from test_faults import at_home
 
-from channel_layers.ipc import IPCChannelLayer
+from channel_layers import ChannelFull
+from channel_layers.ipc import IPCChannelLayer, faults
+from channel_layers.ipc.mailbox import SLEEPING
+from channel_layers.ipc.reader import Reader
+from channel_layers.ipc.wakeup import Rope
 
 ROUNDS = 200
 DEADLINE = 10.0
@@ -31,6 +38,112 @@ async def _wake_again_and_again(worker: Worker, prefix: str, is_normal: bool) ->
             worker.tell("send", channel, {"n": n})
             assert await asyncio.wait_for(waiting, DEADLINE) == {"n": n}
             await asyncio.to_thread(worker.hear)
+
+
+@pytest.mark.parametrize("label", ["lock.held", "take.published", "take.asleep", "take.copied"])
+def test_a_reader_that_was_interrupted_comes_again(prefix: str, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has heard the bell, which nobody rings once more for a reader that seems to be awake."""
+    loop = asyncio.new_event_loop()
+    layer = IPCChannelLayer(prefix=prefix, capacity=5)
+
+    async def settle_in() -> str:
+        channel = await layer.new_channel()
+        await at_home(layer, channel)
+        return channel
+
+    def interrupt(passed: str) -> None:
+        if passed == label:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    with Worker(prefix, capacity=5) as worker:
+        channel = loop.run_until_complete(settle_in())
+        waiting = loop.create_task(layer.receive(channel))
+        loop.run_until_complete(asyncio.sleep(0))
+        assert worker.ask("send", channel, {"n": 0}) == ["done", None]
+        monkeypatch.setattr(faults, "hook", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(DEADLINE))
+        assert worker.ask("send", channel, {"n": 1}) == ["done", None]
+        received = loop.run_until_complete(asyncio.wait_for(waiting, DEADLINE))
+        assert received == {"n": int(label == "take.copied")}, "what was being taken is gone"
+        loop.run_until_complete(until_quiet(layer))
+        unread = layer.statistics().unread
+        sent = [worker.ask("send", channel, {"n": 2}) for _ in range(6 - unread)]
+        assert sent == [*[["done", None]] * (5 - unread), ["done", "ChannelFull"]], "its places are free"
+        loop.run_until_complete(layer.close())
+    loop.close()
+
+
+@pytest.mark.asyncio
+async def test_a_reader_whose_mailbox_is_locked_tries_seldom(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many have rung for it meanwhile, who may do that without the lock."""
+    async with IPCChannelLayer(prefix=prefix) as layer, IPCChannelLayer(prefix=prefix) as other:
+        channel = await layer.new_channel()
+        await at_home(layer, channel)
+        looks = 0
+        look = Reader.peek
+
+        def counted(reader: Reader) -> int:
+            nonlocal looks
+            looks += 1
+            return look(reader)
+
+        with Worker(prefix) as worker:
+            worker.ask("send", channel, {"n": 0})
+            assert await layer.receive(channel) == {"n": 0}
+            await until_quiet(layer)
+            worker.ask("arm", "push.dirty", "SIGSTOP")
+            worker.tell("send", channel, {"n": 1})
+            worker.until_stopped()
+            refused = await asyncio.gather(*(other.send(channel, {}) for _ in range(20)), return_exceptions=True)
+            assert {type(error) for error in refused} == {ChannelFull}
+            monkeypatch.setattr(Reader, "peek", counted)
+            await asyncio.sleep(0.3)
+            assert looks < 100
+            worker.go_on()
+            assert await asyncio.wait_for(layer.receive(channel), DEADLINE) == {"n": 1}
+            assert worker.hear() == ["done", None]
+
+
+@pytest.mark.asyncio
+async def test_what_is_refused_wakes_nobody(prefix: str) -> None:
+    """However often it is tried: a channel that nobody empties costs its process nothing."""
+    async with IPCChannelLayer(prefix=prefix, capacity=2) as layer:
+        channel = await layer.new_channel()
+        await at_home(layer, channel)
+        await layer.send(channel, {})
+        await layer.send(channel, {})
+        await until_quiet(layer)
+        reader = layer._client.reader
+        assert reader is not None
+        sleep = reader.words[SLEEPING]
+        for _ in range(5):
+            with pytest.raises(ChannelFull):
+                await layer.send(channel, {})
+            await asyncio.sleep(0.01)
+        assert reader.words[SLEEPING] == sleep, "it has not woken since"
+
+
+@pytest.mark.asyncio
+async def test_two_threads_that_ring_first_open_a_bell_once(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with IPCChannelLayer(prefix=prefix) as layer:
+        await layer.new_channel()
+        rope = Rope(layer._client.site.bell_path(layer._client.own_slot))
+        opened = []
+        really_open = os.open
+
+        def open_twice(*arguments: Any) -> int:
+            monkeypatch.undo()
+            opened.append(really_open(*arguments))
+            assert rope.pull()  # as another thread at this moment
+            return opened[0]
+
+        monkeypatch.setattr(os, "open", open_twice)
+        assert rope.pull()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(opened[0])
+        assert rope.pull()
 
 
 SENDING_TO_THE_DEAD = """

@@ -4,6 +4,8 @@ A store waits in its processor before others see it, as on x86: each process has
 its own takes them out one by one, at any time. Whoever loads sees its own first. System calls, and the atomic step that
 ``door.py`` calls a fence, wait until the queue is empty. What is pushed is a counter: it is loaded, and then stored.
 
+One of the senders leaves after its first push, and comes back to another slot.
+
 The real door favours who has pushed twice in a row; here, whoever has pushed once.
 """
 
@@ -20,14 +22,16 @@ MISTAKES = {
     "leaves early": "who is favoured says that it is outside before it is",
     "looks once": "where nobody is favoured, nobody looks for one who lost it while inside",
     "no burial": "who died inside is inside for ever",
+    "same number": "who leaves and comes back to another slot is still favoured, and looked for in the one that it had",
 }
 
 _SENDERS = "ab"
+_SLOTS = ("a", "a2", "b")
 _PUSHES = 2
 
 
 def shared() -> dict[str, Any]:
-    inside = {f"inside {name}": False for name in _SENDERS}
+    inside = {f"inside {slot}": False for slot in _SLOTS}
     return {
         "memory": {"favoured": "a", "last favoured": "a", "count": 0, **inside},
         "stores": {name: [] for name in (*_SENDERS, "owner")},
@@ -72,19 +76,22 @@ def member(name: str, times: int, mistake: str) -> Program:
     def fence(state: dict[str, Any], own: dict[str, Any]) -> str | None:
         return WAIT if state["stores"][name] else None
 
+    def number(own: dict[str, Any]) -> str:
+        return name if mistake == "same number" else str(own["slot"])
+
     def look(state: dict[str, Any], own: dict[str, Any]) -> str | None:
-        return None if load(state, name, "favoured") == name else "lock"
+        return None if load(state, name, "favoured") == number(own) else "lock"
 
     def enter(state: dict[str, Any], own: dict[str, Any]) -> str | None:
-        store(state, name, inside_word(name), True)
+        store(state, name, inside_word(own["slot"]), True)
         return "check" if mistake == "no fence inside" else None
 
     def check_favour(state: dict[str, Any], own: dict[str, Any]) -> str | None:
-        if load(state, name, "favoured") != name:
-            store(state, name, inside_word(name), False)
+        if load(state, name, "favoured") != number(own):
+            store(state, name, inside_word(own["slot"]), False)
             return "lock"
         if mistake == "leaves early":
-            store(state, name, inside_word(name), False)
+            store(state, name, inside_word(own["slot"]), False)
         return None
 
     def begin(state: dict[str, Any], own: dict[str, Any]) -> None:
@@ -97,7 +104,7 @@ def member(name: str, times: int, mistake: str) -> Program:
         state["within"].remove(name)
 
     def leave(state: dict[str, Any], own: dict[str, Any]) -> str:
-        store(state, name, inside_word(name), False)
+        store(state, name, inside_word(own["slot"]), False)
         return "next"
 
     def lock(state: dict[str, Any], own: dict[str, Any]) -> str | None:
@@ -108,7 +115,7 @@ def member(name: str, times: int, mistake: str) -> Program:
 
     def end_favour(state: dict[str, Any], own: dict[str, Any]) -> str | None:
         favoured = load(state, name, "favoured")
-        if favoured == name:
+        if favoured == number(own):
             return "begin alone"
         if favoured is not None:
             store(state, name, "favoured", None)
@@ -128,15 +135,15 @@ def member(name: str, times: int, mistake: str) -> Program:
     def bury(state: dict[str, Any], own: dict[str, Any]) -> str:
         if not state["memory"][inside_word(own["other"])]:
             return "lock"
-        if own["other"] not in state["dead"] or mistake == "no burial":
+        if own["other"][0] not in state["dead"] or mistake == "no burial":
             return WAIT
         state["memory"][inside_word(own["other"])] = False
         return "lock"
 
     def favour(state: dict[str, Any], own: dict[str, Any]) -> None:
         if is_sender:
-            store(state, name, "last favoured", name)
-            store(state, name, "favoured", name)
+            store(state, name, "last favoured", own["slot"])
+            store(state, name, "favoured", number(own))
 
     def unlock(state: dict[str, Any], own: dict[str, Any]) -> str | None:
         if state["stores"][name]:
@@ -146,6 +153,8 @@ def member(name: str, times: int, mistake: str) -> Program:
 
     def go_on(state: dict[str, Any], own: dict[str, Any]) -> str:
         own["times"] += 1
+        if own["slot"] == "a":
+            own["slot"] = "a2"
         return END if own["times"] == times else "look"
 
     steps = [
@@ -168,7 +177,7 @@ def member(name: str, times: int, mistake: str) -> Program:
         ("unlock", unlock),
         ("next", go_on),
     ]
-    return Program(name, steps, {"times": 0, "count": 0, "other": None}, mortal=is_sender)
+    return Program(name, steps, {"times": 0, "count": 0, "other": None, "slot": name}, mortal=is_sender)
 
 
 def at_death(state: dict[str, Any], name: str) -> None:
