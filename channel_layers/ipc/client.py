@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 from ..background import background_loop
@@ -17,7 +15,6 @@ from ..exceptions import LayerUnavailable
 from ..home import Home
 from ..names import new_client_id
 from . import segment
-from .counters import hash_of
 from .delivery import Delivery
 from .door import Door
 from .inbox import MailboxInbox
@@ -31,15 +28,9 @@ from .ring import HEAD
 from .segment import IN_ORDER
 from .site import site_of
 from .targets import Targets
+from .turns import Turns
 from .wakeup import Bell, Rope
 from .watch import Watch
-
-#: Turns in a row in which a reader does nothing but deliver, while more comes.
-_MOST_HURRIED = 4
-
-#: Seconds after which a reader tries again to get the lock of its own mailbox, at first and in the end: a sender was
-#: stopped while it held it.
-_RETRY, _RETRY_AT_LAST = 0.002, 0.05
 
 
 class Client:
@@ -71,16 +62,10 @@ class Client:
         self.targets = Targets(self)
         self.slot: int | None = None
         self.reader: Reader | None = None
-        self._door: Door | None = None
-        self._watch: Watch | None = None
-        self._hurried = 0
-        # In which loop a turn is to be repeated, and after how long.
-        self._retrying_in: asyncio.AbstractEventLoop | None = None
-        self._pause = _RETRY
+        self.door: Door | None = None
+        self.watch: Watch | None = None
+        self.turns = Turns(self)
         self._turn_lock = threading.RLock()
-        # The timer that drops what has expired: in which loop it is, and when it is due.
-        self._expiring_in: asyncio.AbstractEventLoop | None = None
-        self._expiring_at = math.inf
         clients.add(self)
 
     # Joining and leaving
@@ -107,13 +92,13 @@ class Client:
             self.join()
             if self.reader is None:
                 bell, mailbox = self.site.furnish(self.own_slot, self.id, self._make_mailbox)
-                self._door = Door(self, self.own_slot, mailbox.words)
+                self.door = Door(self, self.own_slot, mailbox.words)
                 reader = Reader(mailbox, self.inbox.notice_flush)
                 with self.inbox.lock:
-                    self.inbox.use(reader, self._door.run)
+                    self.inbox.use(reader, self.door.run)
                     self.reader = reader
-                self._watch = Watch(bell, self._turn, self.home)
-                self._watch.settle()
+                self.watch = Watch(bell, self.turns.take, self.home)
+                self.watch.settle()
             return self.reader
 
     @property
@@ -140,8 +125,8 @@ class Client:
         """Leave the directory, and end all waits. From any thread."""
         with self._turn_lock:
             slot, self.slot = self.slot, None
-            watch, self._watch = self._watch, None
-            self._expiring_in = self._retrying_in = None
+            watch, self.watch = self.watch, None
+            self.turns.forget()
             with self.inbox.lock:
                 self.normal.close()
                 self.inbox.close()
@@ -157,27 +142,27 @@ class Client:
     def abandon(self) -> None:
         """After fork(): leave everything to the parent."""
         clients.discard(self)
-        watch = self._watch
+        watch = self.watch
         if watch is not None:
             watch.abandon()
 
     # Home
 
     def _moved_in(self, home: asyncio.AbstractEventLoop) -> None:
-        watch = self._watch
+        watch = self.watch
         if watch is not None:
             watch.settle()
 
     def _moved_out(self) -> None:
         with self.inbox.lock:
             self.inbox.wake_unwoken()
-        watch = self._watch
+        watch = self.watch
         if watch is not None:
             watch.settle()
 
     def apart(self, waiting: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         """Wait for something in a loop that is not the home."""
-        watch = self._watch
+        watch = self.watch
         return watch.apart(waiting) if watch is not None else waiting
 
     # Reading
@@ -196,10 +181,10 @@ class Client:
             self._drain()
             payload = inbox.take_first(channel)
         if inbox.drops.unwritten or self.delivery.failures:
-            self._report()
+            self.report()
         return payload
 
-    def _report(self) -> None:
+    def report(self) -> None:
         self.inbox.drops.write()
         self.delivery.report()
 
@@ -207,21 +192,21 @@ class Client:
         """Deliver what has arrived, as far as that is possible now. Where an event loop runs."""
         with self.inbox.lock:
             self._drain()
-            if self.reader is not None and self._door is not None:
-                self._count_missed(self.reader, self._door)
-        self._report()
+            if self.reader is not None and self.door is not None:
+                self.tell_missed(self.reader, self.door)
+        self.report()
 
     def _drain(self, prepare: Callable[[Reader], None] | None = None) -> bool:
         """Deliver all that is in the mailbox now; False if it is locked. Under the lock of the inbox.
 
         :param prepare: called under the lock of the mailbox.
         """
-        reader, door = self.reader, self._door
+        reader, door = self.reader, self.door
         if reader is None or door is None:
             return False
         count: Any = reader.peek() if prepare is None and IN_ORDER else None
         if count is None or reader.is_damaged:
-            count = door.run(self._look, reader, False, prepare)
+            count = door.run(self.look, reader, False, prepare)
         if count is BUSY:
             return False
         is_large = count > reader.mailbox.ring.size // 4
@@ -232,11 +217,11 @@ class Client:
                 reader.publish()
             else:
                 door.run(reader.publish)
-        if self.inbox.unwoken and (self._watch is None or asyncio._get_running_loop() is not self._watch.loop):
+        if self.inbox.unwoken and (self.watch is None or asyncio._get_running_loop() is not self.watch.loop):
             self.inbox.wake_unwoken()  # a loop that came for one call may not be here to do it later
         return True
 
-    def _look(self, reader: Reader, may_sleep: bool, prepare: Callable[[Reader], None] | None) -> int:
+    def look(self, reader: Reader, may_sleep: bool, prepare: Callable[[Reader], None] | None) -> int:
         """Under the locks of the inbox and the mailbox."""
         count = reader.look(may_sleep)
         if reader.is_damaged:
@@ -251,78 +236,7 @@ class Client:
             prepare(reader)
         return count
 
-    def _turn(self) -> None:
-        """In the loop that watches: deliver, wake, and go to sleep when there is nothing."""
-        try:
-            self._take_turn()
-        except BaseException:
-            watch = self._watch
-            if watch is not None:
-                watch.again()
-            raise
-
-    def _take_turn(self) -> None:
-        inbox, watch, reader, door = self.inbox, self._watch, self.reader, self._door
-        loop = asyncio._get_running_loop()
-        if reader is None or door is None or watch is None or loop is not watch.loop:
-            return  # what a loop that has ended does not do any more must not begin there
-        if self._expiring_in is not loop:
-            self._expiring_in, self._expiring_at = loop, math.inf  # a timer ends with its loop
-        with inbox.lock:
-            if self.reader is not reader:
-                return
-            # The lock is for going to sleep: while more comes, senders are not disturbed.
-            count: Any = reader.peek() if IN_ORDER else 0
-            if not count:
-                count = door.run(self._look, reader, True, None)
-            if count is not BUSY and count:
-                self.delivery.some(reader, count)
-            if count and self._hurried < _MOST_HURRIED:
-                # Who was woken comes before what else there is to do: it waits for this message. And whoever has woken
-                # this reader may still be at it.
-                self._hurried += 1
-                watch.soon(self._turn)
-                return
-            self._hurried = 0
-            is_marked = not inbox.has_unmarked
-            if not is_marked:
-                is_marked = door.run(inbox.mark_full, hash_of) is not BUSY
-            is_marked = self._count_missed(reader, door) and is_marked
-            is_marked = self.normal.wake(watch.rung) and is_marked
-            self._pause = _RETRY if is_marked and count is not BUSY else self._pause
-            due = inbox.next_to_expire()
-        if inbox.drops.unwritten or self.delivery.failures:
-            self._report()
-        if count is BUSY or not is_marked:
-            self._retry_soon(watch, loop)
-        elif count:
-            watch.soon(self._turn)
-        if due < self._expiring_at:
-            self._expiring_at = due
-            watch.soon(partial(self._expire, due), max(0.0, due - time.monotonic()) + 0.001)
-        if loop is not self.home.loop:
-            watch.settle()  # those who waited in other loops may have gone
-
-    def _retry_soon(self, watch: Watch, loop: asyncio.AbstractEventLoop | None) -> None:
-        # Once, however often the bell rings: those who find the mailbox locked ring for it, too.
-        if self._retrying_in is not loop:
-            self._retrying_in = loop
-            watch.soon(self._retry, self._pause)
-            self._pause = min(2 * self._pause, _RETRY_AT_LAST)
-
-    def _retry(self) -> None:
-        self._retrying_in = None
-        self._turn()
-
-    def _expire(self, due: float) -> None:
-        if due != self._expiring_at or asyncio._get_running_loop() is not self._expiring_in:
-            return  # there is another timer
-        self._expiring_at = math.inf
-        with self.inbox.lock:
-            self.inbox.drop_expired()
-        self._turn()
-
-    def _count_missed(self, reader: Reader, door: Door) -> bool:
+    def tell_missed(self, reader: Reader, door: Door) -> bool:
         """Count group messages that found no room here, for each member that the group has now; False if the mailbox is
         locked. Under the lock of the inbox.
         """
@@ -356,7 +270,7 @@ class Client:
             is_done = self._drain(lambda reader: self.memberships.count(reader, group))
             if is_done:
                 self.memberships.add(reader, group, channel)
-        self._report()
+        self.report()
         return is_done
 
     def end_member(self, group: str, channel: str) -> bool:
@@ -368,5 +282,5 @@ class Client:
             is_done = self._drain()
             if is_done:
                 self.delivery.end_member(reader, group, channel)
-        self._report()
+        self.report()
         return is_done

@@ -103,8 +103,8 @@ def _is_quiet(layer: IPCChannelLayer) -> bool:
         return True
     # Under both locks: who goes to sleep has left them, then.
     with client.inbox.lock:
-        assert client._door is not None
-        is_asleep = client._door.run(lambda: reader.words[SLEEPING]) > 0
+        assert client.door is not None
+        is_asleep = client.door.run(lambda: reader.words[SLEEPING]) > 0
         return is_asleep and not client.inbox.has_unmarked
 
 

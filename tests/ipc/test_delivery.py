@@ -78,7 +78,7 @@ def test_a_turn_that_a_loop_left_behind(prefix: str) -> None:
 
     async def leave_behind() -> None:
         await sender.group_send("crowd", {"n": 1})
-        owner._client._turn()
+        owner._client.turns.take()
 
     async def hear(waiting: list[asyncio.Task[object]]) -> None:
         done, _ = await asyncio.wait(waiting, timeout=10)

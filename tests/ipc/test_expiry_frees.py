@@ -48,7 +48,7 @@ def test_a_full_channel_whose_loop_has_ended(prefix: str) -> None:
         assert owner._client.home.loop is asyncio.get_running_loop()
         channel = await owner.new_channel()
         assert await _fill(owner, channel) == 5
-        await _until(lambda: owner._client._expiring_at < time.monotonic() + EXPIRY)
+        await _until(lambda: owner._client.turns.expiring_at < time.monotonic() + EXPIRY)
         return channel
 
     channel = asyncio.run(live_and_end())
@@ -105,6 +105,6 @@ async def test_one_timer_at_a_time(prefix: str) -> None:
             await asyncio.sleep(0)
         client = layer._client
         loop = asyncio.get_running_loop()
-        await _until(lambda: client._expiring_in is loop and client._expiring_at < time.monotonic() + 61)
+        await _until(lambda: client.turns.expiring_in is loop and client.turns.expiring_at < time.monotonic() + 61)
         timers = [timer for timer in loop._scheduled if "_expire" in repr(timer)]  # type: ignore[attr-defined]
         assert len(timers) == 1

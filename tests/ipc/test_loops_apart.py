@@ -31,7 +31,7 @@ async def settle_in(layer: IPCChannelLayer) -> None:
 
 
 def is_watching(layer: IPCChannelLayer, loop: asyncio.AbstractEventLoop) -> bool:
-    watch = layer._client._watch
+    watch = layer._client.watch
     return watch is not None and watch.loop is loop
 
 
@@ -165,7 +165,7 @@ def test_loops_that_are_closed_are_forgotten(prefix: str) -> None:
 
     for _ in range(5):
         asyncio.run(wait_in_vain())
-    watch = layer._client._watch
+    watch = layer._client.watch
     assert watch is not None
     assert len(watch._apart) <= 1
     asyncio.run(layer.close())
@@ -181,7 +181,7 @@ def test_what_a_loop_hears_that_watches_no_more_is_not_lost(prefix: str, monkeyp
             await settle_in(layer)
             channel = await layer.new_channel()
             waiting = await begin(layer, channel)
-            watch = layer._client._watch
+            watch = layer._client.watch
             assert watch is not None
 
             def hear(bell: Bell) -> set[int]:
