@@ -169,7 +169,7 @@ leaves = st.one_of(
     st.sampled_from([Case(f"made by {make}", make) for make in MADE]),
     st.text(max_size=20).map(lambda text: Case(repr(text), lambda: text)),
     st.binary(max_size=20).map(lambda text: Case(repr(text), lambda: text)),
-    st.integers().map(lambda number: Case(repr(number), lambda: number)),
+    st.integers().map(lambda number: Case(_label(number), lambda: number)),
     st.floats().map(lambda number: Case(repr(number), lambda: number)),
 )
 

@@ -12,10 +12,12 @@ import pytest
 import pytest_asyncio
 from asgiref.sync import async_to_sync
 from numbered import until
+from proxy import TcpProxy
 from redis_servers import RedisServer, require_server
 from sharded_sites import LAYERS, ShardedSite, take, watched
 
 from channel_layers.conformance.running import Child, in_other_loop
+from channel_layers.redis import RedisPubSubChannelLayer
 
 pytestmark = pytest.mark.asyncio
 
@@ -314,3 +316,26 @@ class TestOneServer:
     def _named(self, told: list[list[str]], name: str) -> set[int]:
         """The servers to which a name was mentioned."""
         return {place for place, commands in enumerate(told) if any(name in command for command in commands)}
+
+
+@pytest.mark.asyncio
+async def test_a_prefix_is_heard_on_every_server(servers: list[RedisServer]) -> None:
+    """The first new_channel() waits for all of them: other names under its prefix belong to other servers."""
+    near, far = servers[:2]
+    with TcpProxy("127.0.0.1", far.port, delay=0.05) as proxy:
+        hosts = [{"address": near.address, "name": "near"}, {"address": proxy.url, "name": "far"}]
+        direct = [{"address": near.address, "name": "near"}, {"address": far.address, "name": "far"}]
+        site = ShardedSite(RedisPubSubChannelLayer, [near, far], direct)
+        sender = site.layer()
+        await sender.send(site.name(0), {"n": 0})  # connected, and so quick
+        await sender.send(site.name(1), {"n": 0})
+        while True:
+            receiver = site.layer(hosts)
+            channel = await receiver.new_channel()
+            if site.place(channel) == 0:
+                break
+        prefix = channel[: channel.index("!") + 1]
+        other = next(name for n in range(100) if site.place(name := f"{prefix}{n}") == 1)
+        await sender.send(other, {"n": 1})
+        assert await take(receiver, prefix) == [1]
+        await site.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,17 @@ class PubSubClient(Client[PubSubShard]):
         return PubSubShard(
             server, self.id, self.inbox, self.terms, self.send_timeout, self.group_expiry, self, self._prefix
         )
+
+    async def until_ready(self, shard: PubSubShard) -> None:
+        """Wait until what anyone sends to a channel of this shard arrives. Also for the other shards, since names under
+        the same prefix may belong to them; but whether those are away is their matter.
+
+        :raises RedisUnavailable: if this one is.
+        """
+        shards = [shard, *(each for each in self.shards if each is not shard and not each.is_ready)]
+        outcome, *_ = await asyncio.gather(*(each.until_ready() for each in shards), return_exceptions=True)
+        if outcome is not None:
+            raise outcome
 
     def lost_touch(self) -> None:
         """From now on messages of a server may be missed. Under the lock of the inbox."""

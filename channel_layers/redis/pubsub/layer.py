@@ -91,7 +91,7 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
         shard = client.shard_of(name)
         if not shard.is_ready:
             client.start_reading()
-            await shard.until_ready()
+            await client.until_ready(shard)
         return name
 
     async def _discard_channel(self, channel: str) -> None:
