@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .checks import checking, plain_str, shown
+from .checks import checking, plain_int, plain_str, shown
 from .exceptions import InvalidChannelLayerError
 
 CapacityPatterns = list[tuple["re.Pattern[str]", int]]
@@ -60,10 +60,10 @@ def require_capacity(option: str, value: Any) -> int:
 
     :raises InvalidChannelLayerError: naming the option.
     """
-    kind = type(value)
-    if kind is bool or not issubclass(kind, int) or int.__int__(value) < 1:
+    number = plain_int(value)
+    if number is None or number < 1:
         raise InvalidChannelLayerError(f"{option} must be a whole number of messages, 1 or more, not {shown(value)}")
-    return int.__int__(value)  # a subclass may compare as it likes
+    return number
 
 
 def weakly(get_capacity: Callable[[str], int]) -> Callable[[str], int]:

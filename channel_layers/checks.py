@@ -6,6 +6,7 @@ take years to write. The error must come all the same.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from .exceptions import InvalidChannelLayerError
 
 #: Characters of a value that an error shows.
 _LONGEST = 200
+
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 _CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 
@@ -50,6 +53,22 @@ def shown(value: Any) -> str:
 def plain_str(value: str) -> str:
     """The same text as no more than a ``str``: a subclass may compare, hash and format as it likes."""
     return str.__str__(value)
+
+
+def plain_int(value: Any) -> int | None:
+    """The same number as no more than an ``int``; None for what is none, or is a ``bool``."""
+    kind = type(value)
+    return None if kind is bool or not issubclass(kind, int) else int.__int__(value)
+
+
+def require_prefix(value: Any) -> str:
+    """Return ``value`` if it may be the prefix of what layers share.
+
+    :raises InvalidChannelLayerError: for anything but 1 to 64 ASCII letters, digits, ``.``, ``_`` and ``-``.
+    """
+    if issubclass(type(value), str) and _PREFIX.match(value):
+        return plain_str(value)
+    raise InvalidChannelLayerError(f"prefix must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not {shown(value)}")
 
 
 @contextmanager

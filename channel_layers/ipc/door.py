@@ -41,7 +41,6 @@ class _Outcome:
     pass
 
 
-_NOT_FAVOURED: Final = _Outcome()
 _OCCUPIED: Final = _Outcome()
 
 
@@ -120,16 +119,18 @@ class Door:
         return work(*arguments)
 
     def _push(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        if not self._is_empty():
-            return _OCCUPIED
-        result = work(*arguments)
+        result = self._alone(work, *arguments)
+        if result is not _OCCUPIED:
+            self._note_push()
+        return result
+
+    def _note_push(self) -> None:
         words = self._words
         if words[_LATEST] != self._me:
             words[_LATEST] = self._me
         elif IN_ORDER:
             words[_FAVOURED_SLOT] = self._own_slot
             words[_FAVOURED] = self._me
-        return result
 
     def _is_empty(self) -> bool:
         words = self._words

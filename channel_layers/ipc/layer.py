@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from ..capacity import weakly
-from ..checks import plain_str, shown
+from ..checks import plain_int, require_prefix, shown
 from ..exceptions import InvalidChannelLayerError, LayerUnavailable
 from ..extras import require_extra
 from ..messages import fresh_copy, is_flat
@@ -63,7 +62,7 @@ class IPCChannelLayer(BaseChannelLayer):
     ) -> None:
         super().__init__(expiry, capacity, channel_capacity, group_expiry=group_expiry, **unknown)
         _require_system()
-        self._prefix = _require_prefix(prefix)
+        self._prefix = require_prefix(prefix)
         self._memory = _require_between("message_memory", message_memory, _LEAST_MEMORY, _MOST_MEMORY, "bytes")
         self._permissions = _require_between(
             "permissions", permissions, 0o600, 0o777, "mode bits, with 0o600 among them"
@@ -238,16 +237,10 @@ def _require_system() -> None:
     require_extra("msgpack", "ipc", "IPCChannelLayer")
 
 
-def _require_prefix(prefix: Any) -> str:
-    if issubclass(type(prefix), str) and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", prefix):
-        return plain_str(prefix)
-    raise InvalidChannelLayerError(f"prefix must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not {shown(prefix)}")
-
-
 def _require_between(option: str, value: Any, least: int, most: int, unit: str) -> int:
-    kind = type(value)
-    if kind is bool or not issubclass(kind, int) or not least <= int.__int__(value) <= most:
+    number = plain_int(value)
+    if number is None or not least <= number <= most:
         raise InvalidChannelLayerError(
             f"{option} must be a whole number of {unit}, {least} to {most}, not {shown(value)}"
         )
-    return int.__int__(value)
+    return number

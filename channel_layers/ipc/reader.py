@@ -74,7 +74,7 @@ class Reader:
             self._is_possible(words[HEAD] - self.taken)
             return 0
         words[TAIL] = self.taken  # all before it has been copied
-        return max(0, head - self.taken)
+        return head - self.taken
 
     def _is_possible(self, count: int) -> bool:
         """Whether there can be so many bytes to take; otherwise it is damaged."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..checks import plain_str, shown
-from ..exceptions import InvalidChannelLayerError
+from ..checks import require_prefix
 
 VERSION = "cl1"
-_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
 class Keys:
@@ -24,11 +22,7 @@ class Keys:
     """
 
     def __init__(self, prefix: Any) -> None:
-        if not issubclass(type(prefix), str) or not _PREFIX.match(prefix):
-            raise InvalidChannelLayerError(
-                f"prefix must be 1 to 64 of the characters A-Z a-z 0-9 . _ -, not {shown(prefix)}"
-            )
-        self.all = f"{plain_str(prefix)}:{VERSION}:"
+        self.all = f"{require_prefix(prefix)}:{VERSION}:"
         self.epoch = f"{self.all}epoch"
         self.servers = f"{self.all}servers"
 

@@ -75,6 +75,13 @@ async def in_time(work: Callable[[], Any]) -> Any:
     return error
 
 
+async def nobody_comes_in(sender: IPCChannelLayer, receiver: IPCChannelLayer, channel: str) -> None:
+    """To the mailbox of a channel, in which another process stands still; but none waits for long."""
+    assert isinstance(await in_time(lambda: sender.send(channel, {"n": -1})), ChannelFull)
+    assert await in_time(lambda: sender.group_send("room", {"n": -2})) is None
+    assert isinstance(await in_time(lambda: receiver.group_add("hall", channel)), LayerUnavailable)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("label", PUSHING)
 async def test_a_sender_dies(prefix: str, label: str) -> None:
@@ -110,9 +117,7 @@ async def test_a_sender_stands_still(prefix: str, label: str) -> None:
                 await receiver.group_add("hall", channel)
                 assert await numbers(receiver, channel, 3) == [0, 2, 3]
             else:
-                assert isinstance(await in_time(lambda: sender.send(channel, {"n": 2})), ChannelFull)
-                assert await in_time(lambda: sender.group_send("room", {"n": 3})) is None
-                assert isinstance(await in_time(lambda: receiver.group_add("hall", channel)), LayerUnavailable)
+                await nobody_comes_in(sender, receiver, channel)
             worker.go_on()
             assert worker.hear() == ["done", None]
             await sender.send(channel, {"n": 4})
@@ -178,9 +183,7 @@ async def test_a_favoured_sender_stands_still(prefix: str, label: str) -> None:
             worker.ask("arm", label, "SIGSTOP")
             worker.tell("send", channel, {"n": 3})
             worker.until_stopped()
-            assert isinstance(await in_time(lambda: sender.send(channel, {"n": 4})), ChannelFull)
-            assert await in_time(lambda: sender.group_send("room", {"n": 5})) is None
-            assert isinstance(await in_time(lambda: receiver.group_add("hall", channel)), LayerUnavailable)
+            await nobody_comes_in(sender, receiver, channel)
             worker.go_on()
             assert worker.hear() == ["done", None]
             await sender.send(channel, {"n": 6})

@@ -76,8 +76,7 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
         client = self._client
         if client.mark in channel and not client.shard_of(channel).is_ready:
             return self._send_to_itself(channel, payload)
-        outbox = client.outbox(channel)
-        return outbox.send(channel, payload) if outbox is not None else client.send(channel, payload)
+        return super()._send(channel, payload)
 
     async def _send_to_itself(self, channel: str, payload: Any) -> None:
         """For the first time since the layer was made or closed: it could come before the subscription."""

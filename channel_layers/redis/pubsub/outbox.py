@@ -66,7 +66,7 @@ class PubSubOutbox(Outbox):
 
     def _send_alone(self, head: bytes, name: bytes, payload: bytes, now: float) -> asyncio.Future[None]:
         """What :meth:`send` comes to where nothing is to be gathered: for the shortest round trip."""
-        future: asyncio.Future[None] = asyncio.Future(loop=asyncio.get_running_loop())
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._number += 1
         size = len(payload)
         start = ALONE.pack(self.writer, self._number, self._clock.at_ms(now), len(name), size)
@@ -75,10 +75,7 @@ class PubSubOutbox(Outbox):
         return future
 
     def _end_alone(self, future: asyncio.Future[None], reply: Any) -> None:
-        if type(reply) is not int:
-            end(future, refused(self.connection, reply, "PUBLISH"))
-        elif not future.done():
-            future.set_result(None)
+        end(future, None if type(reply) is int else refused(self.connection, reply, "PUBLISH"))
 
     def _alone_head(self, channel: str) -> tuple[bytes, bytes]:
         client = client_id_of(channel)
