@@ -38,14 +38,18 @@ def main(arguments: Sequence[str] | None = None, contenders: Sequence[Contender]
 
     try:
         rows = _rates(chosen, workloads, effort) if workloads else []
-        costs = _costs(chosen, is_quick=options.quick) if options.costs else ""
     except WrongResultError as wrong:
         return _fail(f"a wrong result, so there are no numbers: {wrong}")
+    costs, problem = "", None
+    try:
+        costs = _costs(chosen, is_quick=options.quick) if options.costs else ""
+    except WrongResultError as wrong:  # the rates, which took many minutes, are as they are
+        problem = f"a wrong result, so there are no costs: {wrong}"
 
     print("\n".join(part for part in (results_sections(rows), costs) if part), end="")
     if workloads and not options.no_write:
         _write(options.output, rows, effort, costs, is_rough=effort.seconds < FULL.seconds)
-    return 0
+    return _fail(problem) if problem else 0
 
 
 def _parser(contenders: Sequence[Contender]) -> argparse.ArgumentParser:

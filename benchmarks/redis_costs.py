@@ -50,49 +50,64 @@ QUICK_COSTS = CostEffort(idle_seconds=5.0, processes=5, members_each=1_000)
 
 @dataclass(frozen=True)
 class Cost:
-    """One cost of a layer and of its peer."""
+    """One cost of a layer and of its peer; ``theirs`` is None if the peer gave a wrong result."""
 
     name: str
     unit: str
     ours: float
-    theirs: float
+    theirs: float | None
 
 
 @dataclass(frozen=True)
 class Costs:
-    """All costs of a pair."""
+    """All costs of a pair, and what the peer did wrong."""
 
     contender: Contender
     peer: Contender
     rows: tuple[Cost, ...]
+    problems: tuple[str, ...] = ()
 
 
 Named = dict[tuple[str, str], float]  # by name and unit
 Server = Mapping[str, Any]
+Measurement = Callable[[Contender, Server, CostEffort], Awaitable[Named]]
 
 
 def measure_costs(contenders: Iterable[Contender], effort: CostEffort, progress: Progress) -> list[Costs]:
-    """Of every contender that runs on Redis."""
+    """Of every contender that runs on Redis.
+
+    :raises WrongResultError: if ours loses or changes a message. A peer that does so ends nothing.
+    """
     pairs = [(ours, ours.peer) for ours in contenders if ours.peer and ours.server is private_redis]
     progress.expect(len(pairs) * 2 * len(COSTS))
-    measured = []
-    for pair in pairs:
-        ours, theirs = (_all_costs(layer, effort, progress) for layer in pair)
-        measured.append(Costs(*pair, tuple(Cost(*key, ours[key], theirs[key]) for key in ours)))
-    return measured
+    return [_costs_of(ours, peer, effort, progress) for ours, peer in pairs]
 
 
-def _all_costs(layer: Contender, effort: CostEffort, progress: Progress) -> Named:
-    found: Named = {}
+def _costs_of(ours: Contender, peer: Contender, effort: CostEffort, progress: Progress) -> Costs:
+    rows, problems = [], []
     for cost in COSTS:
-        title = f"{layer.name}, cost of {cost.__name__}"
-        progress.start(title)
+        found = _measure(cost, ours, effort, progress)
         try:
-            with private_redis() as server:
-                found |= in_own_process(cost, layer, server, effort, deadline=DEADLINE)
+            beside = _measure(cost, peer, effort, progress)
         except WrongResultError as problem:
-            raise WrongResultError(f"{title}: {problem}") from None
-        progress.done("done")
+            problems.append(str(problem))
+            beside = {}
+        rows += [Cost(name, unit, value, beside.get((name, unit))) for (name, unit), value in found.items()]
+    return Costs(ours, peer, tuple(rows), tuple(problems))
+
+
+def _measure(cost: Measurement, layer: Contender, effort: CostEffort, progress: Progress) -> Named:
+    title = f"{layer.name}, cost of {cost.__name__}"
+    progress.start(title)
+    outcome = "failed"
+    try:
+        with private_redis() as server:
+            found: Named = in_own_process(cost, layer, server, effort, deadline=DEADLINE)
+        outcome = "done"
+    except WrongResultError as problem:
+        raise WrongResultError(f"{title}: {problem}") from None
+    finally:
+        progress.done(outcome)
     return found
 
 
@@ -243,4 +258,4 @@ def _port(server: Server) -> int:
     return int(server["hosts"][0][1])
 
 
-COSTS: tuple[Callable[[Contender, Server, CostEffort], Awaitable[Named]], ...] = (wire, idle, large_group)
+COSTS: tuple[Measurement, ...] = (wire, idle, large_group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from benchmarks.catalogue import description
+from benchmarks.catalogue import SPECIAL, description
 from benchmarks.contenders import Contender
 from benchmarks.measure import Comparison, Effort, Series, Skipped
 
@@ -35,15 +35,21 @@ def results_table(rows: Sequence[Comparison | Skipped]) -> str:
 
 
 def summary_table(rows: Sequence[Comparison | Skipped]) -> str:
-    """The medians of our layers beside each other."""
-    layers = list(dict.fromkeys(row.contender.name for row in rows))
-    figures = list(dict.fromkeys((row.figure.name, row.figure.unit) for row in rows))
+    """The medians of our layers beside each other, by the workloads that all of them are measured by."""
+    names: dict[object, str] = {}  # a layer beside several peers has several names: the first counts
+    figures: dict[tuple[str, str], None] = {}
     medians: dict[tuple[str, str], str] = {}
     for row in rows:
-        if isinstance(row, Comparison):  # a layer beside two peers was measured twice: the first time counts
-            medians.setdefault((row.figure.name, row.contender.name), f"{row.ours.median:,.0f}")
-    body = [(name, unit, *(medians.get((name, layer), "n/a") for layer in layers)) for name, unit in figures]
-    return simple_table(("workload", "unit", *layers), body)
+        layer = row.contender
+        name = names.setdefault((layer.backend, repr(layer.config), layer.server), layer.name)
+        if row.figure.workload in SPECIAL:
+            continue
+        figures[row.figure.name, row.figure.unit] = None
+        if isinstance(row, Comparison):  # what was measured twice: the first time counts
+            medians.setdefault((row.figure.name, name), f"{row.ours.median:,.0f}")
+    columns = list(names.values())
+    body = [(*figure, *(medians.get((figure[0], name), "n/a") for name in columns)) for figure in figures]
+    return simple_table(("workload", "unit", *columns), body)
 
 
 def simple_table(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:

@@ -97,7 +97,7 @@ class Client:
                 with self.inbox.lock:
                     self.inbox.use(reader, self.door.run)
                     self.reader = reader
-                self.watch = Watch(bell, self.turns.take, self.home)
+                self.watch = Watch(bell, self.turns.hurry, self.turns.take, self.home)
                 self.watch.settle()
             return self.reader
 

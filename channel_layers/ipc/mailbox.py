@@ -164,23 +164,16 @@ class Mailbox:
         words[DIRTY] = 0
         return None
 
-    def wake_early(self, key: int, capacity: int) -> int:
-        """Wake the owner for a message that is about to be pushed; from which sleep, 0 if it does not sleep, or the
-        message will be refused. Without the lock: all of that is looked at again, with it.
+    def wake_early(self) -> int:
+        """Wake the owner for a message that is about to be pushed; from which sleep, 0 if it does not sleep. Without
+        the lock: it is looked at again, with it.
         """
         asleep = self.words[SLEEPING]
-        if not asleep or self._seems_full(key, capacity) or not self._rope.pull():
+        if not asleep or not self._rope.pull():
             return 0
         if faults.hook is not None:
             faults.hook("push.early")
         return asleep
-
-    def _seems_full(self, key: int, capacity: int) -> bool:
-        # Who sends again and again to a channel that nobody empties would wake the owner each time.
-        counters = self.counters
-        entry = key % counters.size
-        unread = (counters.sent[entry] - counters.left[entry]) & _MASK
-        return counters.hashes[entry] == key and (unread >= capacity or counters.full[entry] != 0)
 
     def _wake_up(self) -> None:
         if self._rope.pull():  # otherwise who pushes next tries again

@@ -45,7 +45,7 @@ class Box:
 class Target:
     """Where a message to one channel goes; ``box`` is None if nobody lives there."""
 
-    __slots__ = ("box", "capacity", "directory", "key", "name", "version")
+    __slots__ = ("box", "capacity", "directory", "key", "name", "version", "was_full")
 
     def __init__(self, channel: str, directory: memoryview, version: int, box: Box | None, capacity: int) -> None:
         self.directory = directory  # its words
@@ -54,6 +54,9 @@ class Target:
         self.key = hash_of(channel)
         self.name = channel.encode("ascii")
         self.capacity = capacity
+        #: The latest message was refused. Nobody is woken early for the next one: who sends again and again to a
+        #: channel that nobody empties would wake its owner each time.
+        self.was_full = False
 
 
 class View:
@@ -141,13 +144,19 @@ class Targets:
         if box is None:
             return None
         mailbox = box.mailbox
-        woken = mailbox.wake_early(target.key, target.capacity) if mailbox.words[SLEEPING] else 0
+        woken = 0
+        if mailbox.words[SLEEPING]:
+            if target.was_full:
+                target.was_full = False
+            else:
+                woken = mailbox.wake_early()
         outcome = box.door.push(mailbox.push_message, target.key, target.name, target.capacity, payload, woken)
         if outcome is None and not box.rope.is_loose:
             return None
         arguments = (target.key, target.name, target.capacity, payload)
         if outcome is BUSY:
             return self._send_later(channel, box, arguments)
+        target.was_full = outcome is FULL
         self._settle(channel, box, outcome, arguments)
         return None
 

@@ -25,13 +25,15 @@ _AGAIN = 0.1
 class Watch:
     """Calls back, in the thread of one loop, whenever the bell has rung.
 
+    :param hurry: delivers what has come, and nothing else; whether there was anything.
     :param turn: looks after everything; it is also called once in each loop that begins to watch.
     :param home: of the client. It tells of every change by :meth:`settle`.
     """
 
-    def __init__(self, bell: Bell, turn: Callable[[], None], home: Home) -> None:
+    def __init__(self, bell: Bell, hurry: Callable[[], bool], turn: Callable[[], None], home: Home) -> None:
         self._bell = bell
         self._descriptor = bell.descriptor  # by which loops know it, also when it is closed
+        self._hurry = hurry
         self._turn = turn
         self._home = home
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -94,6 +96,8 @@ class Watch:
             loop.remove_reader(self._descriptor)
             return
         try:
+            if self._hurry():
+                return  # the bell still rings: the loop calls again, once those have run who were woken
             self.rung.update(self._bell.quiet())
             if self.loop is loop:
                 self._turn()
@@ -101,6 +105,7 @@ class Watch:
                 self.soon(self._turn)  # another loop began meanwhile, and what it would have heard was taken out here
         except BaseException:
             self.again()
+            self.rung.update(self._bell.quiet())  # or the loop would call again at once, perhaps for ever
             raise
 
     def again(self) -> None:

@@ -15,14 +15,14 @@ import pytest
 import stand_in_layers
 from benchmark_helpers import cells, check_rst, comparison, require, stand_in
 
-from benchmarks.catalogue import WORKLOADS, figures
+from benchmarks.catalogue import WORKLOADS, concerns, figures, suits
 from benchmarks.child import Round
 from benchmarks.command import main
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.errors import WrongResultError
-from benchmarks.measure import QUICK
+from benchmarks.measure import QUICK, Comparison, Series
 from benchmarks.progress import Progress
-from benchmarks.report import results_page, results_table
+from benchmarks.report import results_page, results_table, summary_table
 from benchmarks.stopwatch import Stopwatch
 from benchmarks.workloads import INSIDE
 
@@ -46,6 +46,24 @@ def check_svg(picture: bytes) -> list[str]:
     assert b"url(" not in picture
     assert b"@import" not in picture
     return [element.text for element in elements if element.tag.endswith("}text") and element.text]
+
+
+def test_the_summary_has_each_layer_once_and_what_all_are_measured_by() -> None:
+    rows = []
+    for contender in CONTENDERS:
+        for name in WORKLOADS:
+            rows += [
+                Comparison(contender, contender.peer or contender, figure, Series((n,)), Series((1.0,)))
+                for n, figure in enumerate(figures(name), 7)
+                if concerns(name, contender) and suits(name, contender)
+            ]
+    table = summary_table(rows)
+    assert table.splitlines()[1].split() == ["workload", "unit", "memory", "redis", "redis-pubsub", "redis-3", "ipc"]
+    assert [row[0] for row in cells(table)] == [
+        *("pingpong", "conc100", "fan1000", "idle10k", "join", "xproc", "latency p50", "latency p99")
+    ]
+    assert cells(table)[0][2:] == ["7"] * 5
+    assert cells(table)[-1][2:] == ["n/a", *["8"] * 4]
 
 
 # The whole command

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stand_in_layers
@@ -129,6 +131,54 @@ def test_costs_join_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         ["send", "commands", "1.05", "4", "0.263"],
         ["group_send", "bytes", "345", "0", "n/a"],
     ]
+
+
+def test_a_peer_that_gives_a_wrong_result_has_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import redis_costs
+
+    async def told(contender: Contender, server: object, effort: object) -> dict[tuple[str, str], float]:
+        if contender.name == "channels-redis":
+            raise WrongResultError("expected {'n': 1}, got nothing")
+        return {("a send", "bytes"): 7}
+
+    async def sized(contender: Contender, server: object, effort: object) -> dict[tuple[str, str], float]:
+        return {("a name", "bytes"): len(contender.name)}
+
+    def at_once(cost: redis_costs.Measurement, *arguments: Any, deadline: float) -> Any:
+        return asyncio.run(cost(*arguments))
+
+    monkeypatch.setattr(redis_costs, "COSTS", (told, sized))
+    monkeypatch.setattr(redis_costs, "in_own_process", at_once)
+    assert main(["--costs", "only"], [peer(name="ours", peer=peer())]) == 0
+    captured = capsys.readouterr()
+    assert "[4/4]" in captured.err
+    check_rst(captured.out)
+    assert cells(captured.out.partition("---\n\n")[2].partition("\n\n")[0]) == [
+        ["a send", "bytes", "7", "wrong", "n/a"],
+        ["a name", "bytes", "4", "14", "0.286"],
+    ]
+    assert "channels-redis, cost of told: expected {'n': 1}, got nothing" in captured.out
+
+
+def test_rates_are_written_though_a_cost_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    require("pygal")
+    from benchmarks import redis_costs
+
+    def fail(*_: object) -> None:
+        raise WrongResultError("ours, cost of wire: got nothing")
+
+    monkeypatch.setattr(redis_costs, "measure_costs", fail)
+    monkeypatch.setattr(Round, "run", lambda this: {this.workload: 1.0})
+    ours = peer(name="ours", peer=peer())
+    assert main(["--costs", "--rounds", "1", "--workload", "pingpong", "--output", str(tmp_path)], [ours]) == 1
+    assert "a wrong result, so there are no costs: ours, cost of wire: got nothing" in capsys.readouterr().err
+    page = (tmp_path / "results.rst").read_text(encoding="utf-8")
+    assert "pingpong" in page
+    assert "Costs" not in page
 
 
 def test_costs_need_a_layer_on_redis(capsys: pytest.CaptureFixture[str]) -> None:

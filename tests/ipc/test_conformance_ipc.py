@@ -22,7 +22,7 @@ from channel_layers.conformance.lifecycle import FlushTests
 from channel_layers.conformance.messages import MessageTests
 from channel_layers.conformance.properties import PropertyTests
 from channel_layers.conformance.sizes import SizeTests
-from channel_layers.ipc import IPCChannelLayer, client, door, inbox, site
+from channel_layers.ipc import IPCChannelLayer, client, door, inbox, site, turns
 
 
 class TestIPC(ChannelLayerConformance):
@@ -40,11 +40,11 @@ class TestIPC(ChannelLayerConformance):
 class TestIPCUnderTheLock(TestIPC):
     """With a reader that takes the lock each time, as on processors that reorder stores, and with less memory."""
 
-    options: ClassVar[dict[str, Any]] = {"message_memory": 6 << 20}
+    options: ClassVar[dict[str, Any]] = {"message_memory": 7 << 20}
 
     @pytest.fixture(autouse=True)
     def _any_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in (client, door, inbox, site):
+        for module in (client, door, inbox, site, turns):
             monkeypatch.setattr(module, "IN_ORDER", False)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from channel_layers.ipc import IPCChannelLayer, client, door, inbox, segment, site
+from channel_layers.ipc import IPCChannelLayer, client, door, inbox, segment, site, turns
 from channel_layers.ipc.counters import Counters
 from channel_layers.ipc.directory import Directory
 
@@ -30,7 +30,7 @@ async def test_looks_are_under_a_lock(prefix: str, monkeypatch: pytest.MonkeyPat
 
             return work
 
-        for module in (client, door, inbox, site):
+        for module in (client, door, inbox, site, turns):
             monkeypatch.setattr(module, "IN_ORDER", False)
         for kind, name in LOOKS:
             monkeypatch.setattr(kind, name, watched(name, getattr(kind, name)))

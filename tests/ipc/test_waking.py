@@ -107,8 +107,8 @@ async def test_a_reader_whose_mailbox_is_locked_tries_seldom(prefix: str, monkey
 
 
 @pytest.mark.asyncio
-async def test_what_is_refused_wakes_nobody(prefix: str) -> None:
-    """However often it is tried: a channel that nobody empties costs its process nothing."""
+async def test_what_is_refused_again_and_again_wakes_nobody(prefix: str) -> None:
+    """A channel that nobody empties costs its process the first wake-up, by who could not know, and no other."""
     async with IPCChannelLayer(prefix=prefix, capacity=2) as layer:
         channel = await layer.new_channel()
         await at_home(layer, channel)
@@ -117,12 +117,45 @@ async def test_what_is_refused_wakes_nobody(prefix: str) -> None:
         await until_quiet(layer)
         reader = layer._client.reader
         assert reader is not None
+        with pytest.raises(ChannelFull):
+            await layer.send(channel, {})
+        await asyncio.sleep(0.05)
+        await until_quiet(layer)
         sleep = reader.words[SLEEPING]
         for _ in range(5):
             with pytest.raises(ChannelFull):
                 await layer.send(channel, {})
             await asyncio.sleep(0.01)
         assert reader.words[SLEEPING] == sleep, "it has not woken since"
+        assert await layer.receive(channel) == {}
+        await until_quiet(layer)
+        await layer.send(channel, {"n": 2})
+        assert [await asyncio.wait_for(layer.receive(channel), DEADLINE) for _ in range(2)] == [{}, {"n": 2}]
+
+
+@pytest.mark.asyncio
+async def test_a_reader_that_fails_does_not_spin(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong in it: the bell must not ring on, and what came is delivered when it is over."""
+    loop = asyncio.get_running_loop()
+    failures = []
+    loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def fail(reader: Reader) -> int:
+        raise MemoryError
+
+    async with IPCChannelLayer(prefix=prefix) as layer:
+        channel = await layer.new_channel()
+        await at_home(layer, channel)
+        waiting = asyncio.create_task(layer.receive(channel))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Reader, "peek", fail)
+            with Worker(prefix) as worker:
+                assert worker.ask("send", channel, {"n": 0}) == ["done", None]
+                await asyncio.sleep(0.5)
+        assert 0 < len(failures) < 20
+        assert {type(error) for error in failures} == {MemoryError}
+        assert await asyncio.wait_for(waiting, DEADLINE) == {"n": 0}
 
 
 @pytest.mark.asyncio
