@@ -111,13 +111,14 @@ class Mailbox:
         entry = key % counters.size
         if counters.hashes[entry] != key:
             entry = counters.entry(key, left)
-        if entry != NOWHERE and (
-            (counters.sent[entry] - left[entry]) & _MASK >= capacity or (counters.full[entry] and not is_flushed)
-        ):
+        if entry == NOWHERE:
+            return self._push(DIRECT, NOWHERE, 0, name, payload, woken)
+        sent = counters.sent[entry]
+        if (sent - left[entry]) & _MASK >= capacity or (counters.full[entry] and not is_flushed):
             if words[REBUILD]:
                 self._wake_up()
             return FULL
-        return self._push(DIRECT, entry, name, payload, woken)
+        return self._push(DIRECT, entry, sent + 1 & _MASK, name, payload, woken)
 
     def push_control(self, kind: int, name: bytes, payload: bytes, key: int) -> str | None:
         """Append what changes memberships, or a group message; None, or why not."""
@@ -128,19 +129,17 @@ class Mailbox:
             return None
         if kind == ADD:
             self.count_group(key)
-        why_not = self._push(kind, NOWHERE, name, payload)
+        why_not = self._push(kind, NOWHERE, 0, name, payload)
         if why_not is not None and kind == GROUP:
             self.missed.note(key)
         return why_not
 
-    def _push(self, kind: int, entry: int, name: bytes, payload: bytes, woken: int = 0) -> str | None:
-        words, ring, sent = self.words, self.ring, self.counters.sent
+    def _push(self, kind: int, entry: int, sent: int, name: bytes, payload: bytes, woken: int = 0) -> str | None:
+        words, ring = self.words, self.ring
         length, head = FIXED + len(name) + len(payload), words[HEAD]
         used = head - words[TAIL]
         if used + length > ring.size or used < 0 or head >= LIFETIME:
-            if not ring.is_sound:
-                self._wake_up()  # its owner puts it right
-            return NO_ROOM if length <= ring.size else TOO_LARGE
+            return self._refuse(length)
         record = _pack(length, entry, monotonic(), kind, len(name)) + name + payload
         hook = faults.hook
         words[DIRTY] = 1
@@ -155,14 +154,27 @@ class Mailbox:
         if hook is not None:
             hook("push.woken")
         if entry != NOWHERE:
-            sent[entry] = (sent[entry] + 1) & _MASK
+            self.counters.sent[entry] = sent
         if hook is not None:
             hook("push.counted")
-        ring.append(head, record)
+        at = head % ring.size
+        if at + length <= ring.size:
+            at += ring.start
+            ring.memory[at : at + length] = record
+        else:
+            ring.write(head, record)
+        if hook is not None:
+            hook("push.written")
+        words[HEAD] = head + length
         if hook is not None:
             hook("push.published")
         words[DIRTY] = 0
         return None
+
+    def _refuse(self, length: int) -> str:
+        if not self.ring.is_sound:
+            self._wake_up()  # its owner puts it right
+        return NO_ROOM if length <= self.ring.size else TOO_LARGE
 
     def wake_early(self) -> int:
         """Wake the owner for a message that is about to be pushed; from which sleep, 0 if it does not sleep. Without

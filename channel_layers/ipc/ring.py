@@ -54,8 +54,15 @@ class Ring:
 
         :param head: as it is now.
         """
+        self.write(head, record)
+        if faults.hook is not None:
+            faults.hook("push.written")
+        self.words[HEAD] = head + len(record)
+
+    def write(self, position: int, record: bytes) -> None:
+        """Put a record where it will be, once head has passed it."""
         memory, size, length = self.memory, self.size, len(record)
-        at = head % size
+        at = position % size
         begin = self.start + at
         if at + length <= size:
             memory[begin : begin + length] = record
@@ -63,9 +70,6 @@ class Ring:
             split = size - at
             memory[begin : begin + split] = record[:split]
             memory[self.start : self.start + length - split] = record[split:]
-        if faults.hook is not None:
-            faults.hook("push.written")
-        self.words[HEAD] = head + length
 
     def read(self, position: int, count: int) -> bytes:
         """The bytes from a position on. What lies between tail and head stays as it is, lock or no lock."""
