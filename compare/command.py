@@ -38,7 +38,7 @@ def main(
         return 1
 
     with Progress() as progress:
-        results = run_all(asked, chosen, progress, shows_output=options.verbose)
+        results = run_all(asked, chosen, progress, at_once=options.at_once, shows_output=options.verbose)
 
     print(_summary(asked, chosen, results), end="")
     is_whole = len(chosen) == len(layers) and len(asked) == len(scenarios)
@@ -70,6 +70,14 @@ def _parser(layers: Sequence[Compared], scenarios: Mapping[str, Scenario]) -> ar
         "--speed", type=Path, default=SPEED, metavar="FILE", help="the benchmark's results; default: %(default)s"
     )
     parser.add_argument("--no-measuring", action="store_true", help="leave out speeds that are not there")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=2,
+        choices=range(1, 17),
+        metavar="N",
+        help="runs that go on at one time, 1 to 16; default: %(default)s",
+    )
     parser.add_argument("--verbose", action="store_true", help="show what layers log and warn of")
     return parser
 

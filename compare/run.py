@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from benchmarks.child import in_own_process
@@ -23,20 +25,36 @@ STARTING_SECONDS = 30.0
 
 
 def run_all(
-    scenarios: Iterable[Scenario], layers: Iterable[Compared], progress: Progress, *, shows_output: bool = False
+    scenarios: Iterable[Scenario],
+    layers: Iterable[Compared],
+    progress: Progress,
+    *,
+    at_once: int = 1,
+    shows_output: bool = False,
 ) -> Results:
+    """:param at_once: how many runs go on at one time; most of them wait most of the time."""
     pairs = [(scenario, layer) for scenario in scenarios for layer in layers]
     asked = [(scenario, layer) for scenario, layer in pairs if layer.lacks(scenario.needs) is None]
     progress.expect(len(asked))
-    results = {}
-    for scenario, layer in pairs:
+    telling = threading.Lock()
+
+    def outcome_of(scenario: Scenario, layer: Compared) -> Outcome:
         if (why := layer.lacks(scenario.needs)) is not None:
-            results[scenario.name, layer.name] = cannot(why)
-            continue
-        progress.start(f"{scenario.name}, {layer.name}")
-        results[scenario.name, layer.name] = outcome = run(scenario, layer, shows_output=shows_output)
-        progress.done(str(outcome))
-    return results
+            return cannot(why)
+        outcome = run(scenario, layer, shows_output=shows_output)
+        with telling:
+            progress.start(f"{scenario.name}, {layer.name}")
+            progress.done(str(outcome))
+        return outcome
+
+    threads = ThreadPoolExecutor(at_once)
+    try:
+        outcomes = threads.map(outcome_of, *zip(*pairs, strict=True))
+        return {
+            (scenario.name, layer.name): outcome for (scenario, layer), outcome in zip(pairs, outcomes, strict=True)
+        }
+    finally:
+        threads.shutdown(cancel_futures=True)  # an interrupt ends those that run; the others do not begin
 
 
 def run(scenario: Scenario, layer: Compared, *, shows_output: bool = False) -> Outcome:

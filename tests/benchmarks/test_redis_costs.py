@@ -149,7 +149,7 @@ def test_a_peer_that_gives_a_wrong_result_has_no_number(
     def at_once(cost: redis_costs.Measurement, *arguments: Any, deadline: float) -> Any:
         return asyncio.run(cost(*arguments))
 
-    monkeypatch.setattr(redis_costs, "COSTS", (told, sized))
+    monkeypatch.setattr(redis_costs, "COSTS", {told: 1.0, sized: 1.0})
     monkeypatch.setattr(redis_costs, "in_own_process", at_once)
     assert main(["--costs", "only"], [peer(name="ours", peer=peer())]) == 0
     captured = capsys.readouterr()

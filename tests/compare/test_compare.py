@@ -7,12 +7,14 @@ import dataclasses
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("asgiref")
 
+import compare.run
 from compare.command import main
 from compare.layers import ABILITIES, LAYERS, Compared, Way
 from compare.page import comparison_page, escaped
@@ -199,6 +201,34 @@ def test_the_exit_status_tells_that_one_of_ours_failed(capsys: pytest.CaptureFix
     assert main(["--scenario", "mutable"], layers) == 1
     assert "FAILED: broken does not keep what it claims: mutable: OSError" in capsys.readouterr().out
     assert main(["--scenario", "mutable"], [dataclasses.replace(layers[0], ours=False)]) == 0
+
+
+def test_runs_at_one_time_are_each_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = [MEMORY, broken("Raises"), broken("ForgetsCancelledReceive")]
+    layers[2] = dataclasses.replace(layers[2], name="forgets")
+    names = ["mutable", "unknown-option", "cancelled-receive"]
+    options = [option for name in names for option in ("--scenario", name)]
+    assert main([*options, "--at-once", "3"], layers) == 1
+    captured = capsys.readouterr()
+    told = re.findall(r"^\[(\d)/9\] +\d+ s  (\S+), (\S+): \w+", captured.err, re.MULTILINE)
+    assert [number for number, _, _ in told] == [*"123456789"]
+    assert {(name, layer) for _, name, layer in told} == {(name, layer.name) for name in names for layer in layers}
+    assert re.search(r"^memory +3 +0 +0$", captured.out, re.MULTILINE)
+    assert re.search(r"^forgets +2 +1 +0$", captured.out, re.MULTILINE)
+
+
+def test_an_interrupt_begins_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def interrupted(scenario: Scenario, layer: Compared, **_: object) -> Outcome:
+        begun.append(layer.name)
+        time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare.run, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["--scenario", "mutable", "--at-once", "1"], [dataclasses.replace(MEMORY, name=str(n)) for n in range(50)])
+    assert len(begun) < 50
 
 
 def test_a_missing_package_is_named_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
