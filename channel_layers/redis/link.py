@@ -150,9 +150,10 @@ class Link:
     def _drive(self, driver: asyncio.AbstractEventLoop) -> None:
         self._driver = driver
         self.connection = None
-        if self._made is not None:
-            self._made.detach()
-            self._hand_over(self._made)
+        made = self._made  # it may be lost, or closed, by another thread in any moment
+        if made is not None:
+            made.detach()
+            self._hand_over(made)
 
     def _hand_over(self, connection: Connection) -> None:
         driver = self._driver

@@ -51,3 +51,26 @@ def test_who_waits_too_long_leaves_nothing_behind(own_redis_server: RedisServer,
         with pytest.raises(asyncio.TimeoutError):
             in_background(link.ready(0.01)).result(10)
     assert not link._waiting
+
+
+def test_one_that_is_lost_while_it_moves_is_not_handed_over(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop that takes it would be given nothing."""
+    in_background(_start(link)).result(10)
+    connection = in_background(link.ready()).result(10)
+    detach, failures = connection.detach, []
+
+    def lose_it() -> None:
+        detach()
+        link._made = None  # as another thread does that stops the link
+
+    async def come_back() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["message"]))
+        link.come_back()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().set_exception_handler(None)
+
+    monkeypatch.setattr(connection, "detach", lose_it)
+    in_background(come_back()).result(10)
+    connection.close()
+    assert failures == []
