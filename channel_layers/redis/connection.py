@@ -27,6 +27,7 @@ from ..statistics import logger
 from .errors import RedisUnavailable
 from .futures import end
 from .patience import Patience
+from .vigil import Vigil
 
 Reply = Callable[[Any], None]
 
@@ -67,6 +68,7 @@ class Connection:
         self._asked = 0
         self._answered = 0
         self._patience = Patience(patience, self._waiting, self._end)
+        self._vigil = Vigil(self._waiting)
         # What is to be called when a loop drives the connection again.
         self._deferred: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
 
@@ -198,6 +200,8 @@ class Connection:
             self._waiting.append(reply)
             self._asked += 1
             self._send(command)
+            if self.loop is not None:
+                self._vigil.keep(self.loop)
 
     def _send(self, data: bytes) -> None:
         if self.loop is not None:
