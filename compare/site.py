@@ -77,7 +77,7 @@ class Site:
         """A new layer object, closed at the end. ``plain``: as in the quick start of its documentation."""
         contender = self.bound(way, plain=plain, **options)
         layer = contender.make()
-        self._stack.push_async_callback(_close, contender, layer)
+        self._stack.push_async_callback(close, contender, layer)
         return layer
 
     def pair(self, **options: Any) -> tuple[Layer, Layer]:
@@ -92,7 +92,7 @@ class Site:
             yield line
 
 
-async def _close(contender: Compared, layer: Layer) -> None:
+async def close(contender: Compared, layer: Layer) -> None:
     """How it ends is not what is asked, and some end never after an outage."""
     with suppress(Exception):
         await asyncio.wait_for(contender.close(layer), CLOSE_SECONDS)

@@ -12,7 +12,7 @@ from benchmarks.contenders import Layer
 from compare.layers import Compared
 from compare.scenario import Outcome, fails, none_of, passes, scenario
 from compare.scenarios.steps import ROOM, drain, member, message, receive_within, running
-from compare.site import Site
+from compare.site import Site, close
 
 
 @scenario("Two prefixes on one server", needs=("processes", "prefix"), seen="channels #395")
@@ -55,17 +55,18 @@ def _fork(contender: Compared, ends: list[Connection]) -> None:
             children.append(child)
             continue
         try:
-            asyncio.run(_be_worker(layer, f"room.{number}", end))
+            asyncio.run(_be_worker(contender, layer, f"room.{number}", end))
         finally:
             os._exit(0)
     for child in children:
         os.waitpid(child, 0)
 
 
-async def _be_worker(layer: Layer, room: str, end: Connection) -> None:
+async def _be_worker(contender: Compared, layer: Layer, room: str, end: Connection) -> None:
     channel = await member(layer, room)
     end.send("ready")
     end.send(len(await drain(layer, channel, 100, quiet=5)))
+    await close(contender, layer)
 
 
 @scenario("Workers forked with the layer in place", needs=("processes",))
