@@ -99,15 +99,13 @@ def _costs_of(ours: Contender, peer: Contender, effort: CostEffort, progress: Pr
 def _measure(cost: Measurement, layer: Contender, effort: CostEffort, progress: Progress) -> Named:
     title = f"{layer.name}, cost of {cost.__name__}"
     progress.start(title)
-    outcome = "failed"
     try:
         with private_redis() as server:
             found: Named = in_own_process(cost, layer, server, effort, deadline=COSTS[cost])
-        outcome = "done"
     except WrongResultError as problem:
+        progress.done("failed")
         raise WrongResultError(f"{title}: {problem}") from None
-    finally:
-        progress.done(outcome)
+    progress.done("done")
     return found
 
 

@@ -157,7 +157,7 @@ class Mailbox:
             self.counters.sent[entry] = sent
         if hook is not None:
             hook("push.counted")
-        at = head % ring.size
+        at = head % ring.size  # from here on it is Ring.append(), without its calls
         if at + length <= ring.size:
             at += ring.start
             ring.memory[at : at + length] = record
