@@ -23,6 +23,7 @@ from .locks import BUSY
 from .mailbox import KIND, Mailbox, Shape
 from .memberships import Memberships
 from .normal import NormalChannels
+from .normal_members import NormalMembers
 from .reader import Reader
 from .ring import HEAD
 from .segment import IN_ORDER
@@ -59,6 +60,7 @@ class Client:
         self.inbox = MailboxInbox(expiry, capacity_of, self.memberships.clear)
         self.delivery = Delivery(self.inbox, self.memberships)
         self.normal = NormalChannels(self)
+        self.normal_members = NormalMembers(self)
         self.targets = Targets(self)
         self.slot: int | None = None
         self.reader: Reader | None = None
@@ -129,6 +131,7 @@ class Client:
             self.turns.forget()
             with self.inbox.lock:
                 self.normal.close()
+                self.normal_members.forget()
                 self.inbox.close()
                 self.inbox.use(None)
                 self.reader = None

@@ -170,7 +170,7 @@ class IPCChannelLayer(BaseChannelLayer):
         client = self._client
         client.join()
         if "!" not in channel:
-            await client.normal.join(group, channel, self.get_capacity(channel))
+            await client.normal_members.join(group, channel, self.get_capacity(channel))
         elif client_id_of(channel) == client.id:
             await self._patiently(client.add_member, group, channel)
         else:
@@ -181,7 +181,7 @@ class IPCChannelLayer(BaseChannelLayer):
     async def _group_discard(self, group: str, channel: str) -> None:
         self._client.join()
         if "!" not in channel:
-            await self._client.normal.part(group, channel)
+            await self._client.normal_members.part(group, channel)
         else:
             await self._end(self._client.end_member, group, channel)
 

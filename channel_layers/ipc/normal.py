@@ -1,9 +1,8 @@
-"""Normal channels, as one client uses them: sending to the stores, waiting at them, and their memberships."""
+"""Normal channels, as one client uses them: sending to the stores, and waiting at them."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import ChannelFull, LayerClosed, LayerUnavailable, MessageTooLarge
 from ..waiters import Waiters
 from . import store
-from .counters import hash_of
 from .locks import BUSY
 from .mailbox import FULL, NO_ROOM, TOO_LARGE
 from .ropes import Ropes
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from .client import Client
 
 #: Stands for the name of a channel of which only the hash is known.
-_NAMELESS = "a normal channel"
+NAMELESS = "a normal channel"
 
 
 class NormalChannels:
@@ -34,7 +32,7 @@ class NormalChannels:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._waiters: dict[str, Waiters] = {}
-        self._stores = Stores(client, self._waiters, self._note_expired)
+        self.stores = Stores(client, self._waiters, self._note_expired)
         # By number: the channels for which its bell was to ring, as those said who waited there last.
         self._places: dict[int, set[str]] = {}
         self._slot: int | None = None  # in which this client has waited, also while it is being closed
@@ -45,8 +43,6 @@ class NormalChannels:
         self._marked: set[str] = set()
         self._expired: deque[tuple[str, int]] = deque()
         self._ropes = Ropes(client)
-        self._members: list[tuple[int, int, Store]] = []
-        self._members_version = -1
         self._times_closed = 0
 
     # Sending
@@ -58,9 +54,9 @@ class NormalChannels:
             self._ropes.bury_silent()
 
         def push(found: Store) -> str | None:
-            return self._push(found, capacity, payload, deadline, channel)
+            return self.push(found, capacity, payload, deadline, channel)
 
-        outcome = self._stores.run(channel, push, len(payload))
+        outcome = self.stores.run(channel, push, len(payload))
         if self._expired or self._client.inbox.drops.unwritten:
             self._settle()
         if outcome is None:
@@ -70,7 +66,7 @@ class NormalChannels:
         raise self._error(outcome, channel, capacity, payload)
 
     async def _send_later(self, channel: str, payload: bytes, capacity: int, push: Callable[[Store], Any]) -> None:
-        outcome = await self._stores.run_soon(channel, push, len(payload))
+        outcome = await self.stores.run_soon(channel, push, len(payload))
         self._settle()
         if outcome is not None:
             raise self._error(outcome, channel, capacity, payload)
@@ -80,8 +76,8 @@ class NormalChannels:
             return MessageTooLarge(len(payload), store.room(self._client.memory)[0])
         return ChannelFull(channel, capacity if outcome is FULL else None)
 
-    def _push(self, found: Store, capacity: int, payload: bytes, deadline: float, channel: str) -> str | None:
-        """Under the lock of the channel."""
+    def push(self, found: Store, capacity: int, payload: bytes, deadline: float, channel: str) -> str | None:
+        """Append a message; None, or why not. Under the lock of the channel."""
         outcome = found.push(capacity, payload, deadline, self._ropes.ring)
         if outcome is FULL or outcome is NO_ROOM or outcome is CRAMPED:
             expired = found.expire()
@@ -94,7 +90,7 @@ class NormalChannels:
 
     def claim(self, channel: str) -> bytes | None:
         """Take the oldest message; None if there is none, or the channel is locked now."""
-        result = self._stores.run(channel, lambda found: found.take(None))
+        result = self.stores.run(channel, lambda found: found.take(None))
         return None if result is BUSY else self._counted(channel, *result)
 
     async def receive(self, channel: str) -> bytes:
@@ -115,7 +111,7 @@ class NormalChannels:
                 future = waiters.add(at_front=woken)
             try:
                 # First the future, then the look: who pushes after the look rings, and finds the future.
-                result = await self._stores.run_soon(channel, lambda found: self._take(found, channel))
+                result = await self.stores.run_soon(channel, lambda found: self._take(found, channel))
                 if result is not BUSY:
                     payload = self._counted(channel, *result)
                     if payload is not None:
@@ -178,16 +174,23 @@ class NormalChannels:
 
     def _unmark(self, channel: str) -> None:
         """Nobody of this client waits at a channel any more. Under the lock of the inbox, so that nobody begins to."""
-        slot, known = self._slot, self._stores.known(channel)
+        slot, known = self._slot, self.stores.known(channel)
         if known is not None:
             self._places.get(known[1], set()).discard(channel)
         if slot is None or known is None or not known[2].is_waiting(slot):
             return
         with suppress(LayerUnavailable):  # closed meanwhile: then its slot is free, and the mark means nothing
-            if self._stores.run_known(known, lambda found: found.end_wait(slot)) is BUSY:
+            if self.stores.run_known(known, lambda found: found.end_wait(slot)) is BUSY:
                 self._marked.add(channel)
 
     # What was left to do
+
+    def catch_up(self) -> None:
+        """Do what an operation before could not do where it was found."""
+        if self._ropes.silent:
+            self._ropes.bury_silent()
+        if self._expired or self._client.inbox.drops.unwritten:
+            self._settle()
 
     def _tidy(self) -> None:
         """Under the lock of the inbox."""
@@ -214,7 +217,7 @@ class NormalChannels:
             inbox.arrived += 1
             inbox._drop("expired", channel)
 
-    def _note_expired(self, count: int, channel: str = _NAMELESS) -> None:
+    def _note_expired(self, count: int, channel: str = NAMELESS) -> None:
         """Count messages that this client has dropped. Under the lock of a channel, where nobody waits for another."""
         self._expired.append((channel, count))
         inbox = self._client.inbox
@@ -252,10 +255,10 @@ class NormalChannels:
         waiters, slot = self._waiters.get(channel), self._client.slot
         if waiters is None:
             return True
-        known = self._stores.known(channel)
+        known = self.stores.known(channel)
         count: Any = MOVED
         if known is not None and slot is not None:
-            count = self._stores.run_known(known, lambda store: store.look(slot))
+            count = self.stores.run_known(known, lambda store: store.look(slot))
         if count is BUSY:
             return False
         for _ in range(1 if count is MOVED else count):
@@ -264,84 +267,18 @@ class NormalChannels:
             waiters.wake()
         return True
 
-    # Groups
-
-    async def join(self, group: str, channel: str, capacity: int) -> None:
-        """Make a normal channel a member of a group."""
-        expiry = self._client.group_expiry
-        deadline = math.inf if expiry is None else time.monotonic() + expiry
-        key = hash_of(group)
-        outcome = await self._stores.run_soon(channel, lambda found: found.join(key, deadline, capacity))
-        if outcome is not True:
-            problem = "is locked by a process that was stopped"
-            if outcome is not BUSY:
-                problem = f"is a member of {store.GROUPS} groups already"
-            raise LayerUnavailable(f"group_add: the channel {channel!r} {problem}")
-        # Last: as a member it keeps its number.
-        number = self._stores.find(channel)[1]
-        if not self._client.site.directory.is_member(number):
-            self._client.site.with_directory(self._mark_member, number)
-
-    def _mark_member(self, number: int) -> None:
-        self._client.site.directory.set_member(number)
-        self._client.site.directory.changed()
-
-    async def part(self, group: str, channel: str) -> None:
-        """End a membership."""
-        key = hash_of(group)
-        if not self._stores.exists(channel):
-            return
-        if await self._stores.run_soon(channel, lambda found: found.part(key)) is BUSY:
-            raise LayerUnavailable(f"group_discard: the channel {channel!r} is locked by a process that was stopped")
-
-    def members(self) -> list[tuple[int, int, Store]]:
-        """Number, key and store of all channels that may be a member of any group."""
-        if self._ropes.silent:
-            self._ropes.bury_silent()
-        if self._expired or self._client.inbox.drops.unwritten:
-            self._settle()
-        directory = self._client.site.directory
-        if directory.version != self._members_version:
-            version, numbers = self._client.site.look(
-                lambda: (directory.version, [each for each in directory.normals() if directory.is_member(each[0])])
-            )
-            self._members = [(number, key, self._stores.attach(number)) for number, key in numbers]
-            self._members_version = version
-        return self._members
-
-    def push_to_member(self, found: Store, key: int, group: int, payload: bytes) -> str | None:
-        """Append a group message if the channel is a member; None, or why not. Under its lock."""
-        if not found.is_of(key) or not found.is_member(group):
-            return None
-        deadline = time.monotonic() + self._client.expiry
-        return self._push(found, found.capacity, payload, deadline, _NAMELESS)
-
-    def send_to_member(self, byte: int, member: tuple[Store, int, int, bytes]) -> Any:
-        """:meth:`push_to_member` under the lock of the channel; BUSY if another process holds it."""
-        while True:
-            outcome = self._client.site.locks.run(byte, self.push_to_member, *member)
-            if outcome is not CRAMPED:
-                return outcome
-            if not member[0].grow(len(member[3])):
-                return NO_ROOM
-
-    async def send_to_member_soon(self, byte: int, member: tuple[Store, int, int, bytes]) -> Any:
-        """The same, trying for a while."""
-        outcome = await self._client.site.locks.run_soon(byte, self.push_to_member, *member)
-        return outcome if outcome is not CRAMPED else self.send_to_member(byte, member)
-
     # The whole
 
     def all(self) -> list[tuple[int, Store]]:
         """Number and store of every normal channel."""
         normals = self._client.site.look(self._client.site.directory.normals)
-        return [(number, self._stores.attach(number)) for number, _ in normals]
+        return [(number, self.stores.attach(number)) for number, _ in normals]
 
     async def discard(self, channel: str) -> None:
         """Drop what a channel holds, and its memberships."""
-        if not self._stores.exists(channel):
+        if not self.stores.exists(channel):
             return
-        if await self._stores.run_soon(channel, lambda found: found.clear()) is BUSY:
+        if await self.stores.run_soon(channel, lambda found: found.clear()) is BUSY:
             raise LayerUnavailable(f"the channel {channel!r} is locked by a process that was stopped")
 
     def close(self) -> None:
@@ -353,9 +290,7 @@ class NormalChannels:
             self._unmark(channel)
         self._waiters.clear()
         self._places.clear()
-        self._stores.forget()
+        self.stores.forget()
         self._marked.clear()
         self._ropes.forget()
         self._slot = None
-        self._members.clear()
-        self._members_version = -1

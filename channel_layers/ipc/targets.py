@@ -195,9 +195,9 @@ class Targets:
                 self._keys.clear()
             known = self._keys[group] = hash_of(group), group.encode("ascii")
         key, name = known
-        site, normal = self._client.site, self._client.normal
+        site, normal_members = self._client.site, self._client.normal_members
         busy: list[_Busy] = []
-        members = normal.members()
+        members = normal_members.all()
         if len(payload) > view.least:
             _require_room(view.boxes.values(), members, known, payload)
         for box in view.boxes.values():
@@ -210,9 +210,9 @@ class Targets:
                     self._settle_group(box, outcome)
         for number, channel, store in members:
             member = (store, channel, key, payload)
-            outcome = normal.send_to_member(site.normal_byte(number), member)
+            outcome = normal_members.send(site.normal_byte(number), member)
             if outcome is BUSY:
-                busy.append((None, partial(normal.send_to_member_soon, site.normal_byte(number), member)))
+                busy.append((None, partial(normal_members.send_soon, site.normal_byte(number), member)))
             elif outcome is not None:
                 self._client.count_missed(1, f"members of {group}")
         return self._group_send_later(group, busy) if busy else None

@@ -106,7 +106,7 @@ async def test_a_name_for_which_the_dead_waited_is_reused(prefix: str, no_number
             worker.tell("receive", "old")
             while not channels(layer):  # noqa: ASYNC110 - what is waited for is in shared memory
                 await asyncio.sleep(0.001)
-            store = layer._client.normal._stores.find("old")[2]
+            store = layer._client.normal.stores.find("old")[2]
             while not store.waiting():  # noqa: ASYNC110 - what is waited for is in shared memory
                 await asyncio.sleep(0.001)
             no_number.setattr(*FULL)
@@ -131,7 +131,7 @@ async def test_a_group_member_keeps_its_number(prefix: str, no_number: pytest.Mo
             if directory.normals()[number][1] == old:
                 byte = site.normal_byte(number)
                 assert site.locks.seize(byte)
-                store = other._client.normal._stores.attach(number)
+                store = other._client.normal.stores.attach(number)
                 if store.is_unused(()):
                     store.change_hands(1)
                     directory.write_normal(number, 1)
@@ -192,7 +192,7 @@ async def test_who_looks_for_a_channel_to_reuse_counts_again_after_a_death(
         await layer.send("old", {"n": 0})
         await asyncio.sleep(0.6)
         await layer.send("old", {"n": 1})
-        words = layer._client.normal._stores.find("old")[2].words
+        words = layer._client.normal.stores.find("old")[2].words
         words[_COUNT], words[_DIRTY] = 7, 1
         await asyncio.sleep(0.5)
         no_number.setattr(*FULL)

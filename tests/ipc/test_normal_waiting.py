@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
 def store_of(layer: IPCChannelLayer, channel: str) -> Store:
     """Another mapping of the store of a channel."""
-    known = layer._client.normal._stores.known(channel)
+    known = layer._client.normal.stores.known(channel)
     assert known is not None
-    return layer._client.normal._stores.attach(known[1])
+    return layer._client.normal.stores.attach(known[1])
 
 
 async def wait_at(layer: IPCChannelLayer, channel: str) -> asyncio.Task[Any]:
@@ -65,7 +65,7 @@ async def test_the_dead_are_not_rung_for_again_and_again(prefix: str) -> None:
             worker.tell("receive", "work")
             await layer.new_channel()
             await layer.send("other", {"n": 0})
-            layer._client.normal._stores.find("work")
+            layer._client.normal.stores.find("work")
             store = store_of(layer, "work")
             while not store.waiting():  # noqa: ASYNC110 - what is waited for is in shared memory
                 await asyncio.sleep(0.001)
