@@ -12,7 +12,8 @@ if FOLDER not in sys.path:
     sys.path.append(FOLDER)
 
 from proxy import TcpProxy  # noqa: E402
-from redis_servers import RedisServer, SentinelTopology, require_server  # noqa: E402
+from redis_sentinels import SentinelTopology  # noqa: E402
+from redis_servers import RedisServer, require_server  # noqa: E402
 
 NotReady = pytest.fail.Exception
 """What is raised if a server does not come up in time; it is no Exception."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Iterator
 
 import pytest
 from loop_threads import loop_thread  # noqa: F401 - a fixture for all
-from redis_servers import RedisServer, SentinelTopology, require_server
+from proxy import TcpProxy
+from redis_sentinels import SentinelTopology
+from redis_servers import RedisServer, require_server
+from sites import Site
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +22,33 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
+def site(redis_server: RedisServer) -> Iterator[Site]:
+    """A prefix of its own on the shared server."""
+    site = Site(redis_server)
+    yield site
+    site.close()
+
+
+@pytest.fixture
 def own_redis_server() -> Iterator[RedisServer]:
     """For a test that stops, kills, pauses or configures it."""
     with RedisServer(require_server("redis-server")) as server:
         yield server
+
+
+@pytest.fixture
+def own_site(own_redis_server: RedisServer) -> Iterator[Site]:
+    """A server of its own."""
+    site = Site(own_redis_server)
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def proxy(own_redis_server: RedisServer) -> Iterator[TcpProxy]:
+    """A network between the layers and that server, which a test disturbs."""
+    with TcpProxy(*own_redis_server.address) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +63,12 @@ def sentinel_topology() -> Iterator[SentinelTopology]:
     """A master, two replicas and three sentinels; a start takes about a second, a failover about four."""
     with SentinelTopology(require_server("redis-server"), require_server("redis-sentinel")) as topology:
         yield topology
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing is worth a warning: no event loop is closed too early, no lease ends, no reply is an error."""
+    with caplog.at_level(logging.INFO):
+        yield
+    gc.collect()  # what was left open says so now
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []

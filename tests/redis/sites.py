@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import weakref
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from redis_servers import RedisServer
+from redis_servers import RedisServer, wait_until
 
 from channel_layers.conformance.running import within
 from channel_layers.redis import RedisChannelLayer
 
 DEADLINE = 30.0
+
+#: For each layer object: the verbs of the home loop, all other verbs, the mailbox, normal channels, presence.
+CONNECTIONS = 5
 
 
 class Site:
@@ -73,3 +77,13 @@ async def use(layer: RedisChannelLayer, mark: Any = 0) -> None:
 
 async def receive_all(layer: RedisChannelLayer, channel: str, count: int) -> list[Any]:
     return [(await layer.receive(channel))["n"] for _ in range(count)]
+
+
+def is_home(layer: RedisChannelLayer, loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this loop drives the layer's connections, without which some tests here would test nothing."""
+    near = layer._client.shards[0].near.connection
+    return layer._client.home.loop is loop and near is not None and near.loop is loop
+
+
+async def eventually(predicate: Any, what: str) -> None:
+    await asyncio.to_thread(wait_until, predicate, what, DEADLINE)

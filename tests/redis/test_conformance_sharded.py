@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from redis_servers import RedisServer, SentinelTopology, require_server
+from redis_sentinels import SentinelTopology
+from redis_servers import RedisServer, require_server
 
 from channel_layers.conformance import ChannelLayerConformance, Features
 from channel_layers.redis import RedisChannelLayer, RedisPubSubChannelLayer

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import hiredis
 import pytest
+from numbered import until
 from redis_servers import RedisServer
 
 from channel_layers.redis.connection import Connection, pack
@@ -176,3 +179,60 @@ async def test_after_the_end_everything_is_answered_at_once(opened: Opened) -> N
         with pytest.raises(RedisUnavailable):
             await asyncio.wait_for(each, 10)
     assert not opened.lost  # closed by us: no loss to report
+
+
+@pytest.mark.asyncio
+class TestWhoHasAsked:
+    """It is told of the end, once."""
+
+    @pytest.fixture
+    def ends(self) -> Iterator[tuple[socket.socket, socket.socket]]:
+        ends = socket.socketpair()
+        ends[0].setblocking(False)
+        with ends[0], ends[1]:
+            yield ends
+
+    async def test_ends_between_two_replies_of_one_read(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        connection = Connection(ends[0], "here", 5, lambda *_: None)
+        connection.attach(asyncio.get_running_loop())
+        told: list[Any] = []
+
+        def refuse(reply: Any) -> None:
+            told.append(reply)
+            connection.fail(reply)
+
+        connection.ask(b"first", refuse)
+        connection.ask(b"second", told.append)
+        ends[1].sendall(b"-READONLY no\r\n+OK\r\n")
+        await until(lambda: connection.closed, "it has ended")
+        await asyncio.sleep(0)
+        assert [type(reply) for reply in told] == [hiredis.ReplyError, RedisUnavailable]
+
+    async def test_ends_before_what_was_gathered_is_sent(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        connection = Connection(ends[0], "here", 5, lambda *_: None)
+        connection.attach(asyncio.get_running_loop())
+        told: list[Any] = []
+        connection.gather(lambda: connection.ask(b"gathered", told.append))
+        connection.close()
+        assert [type(reply) for reply in told] == [RedisUnavailable]
+
+    async def test_gathers_and_calls_after_its_end(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        connection = Connection(ends[0], "here", 5, lambda *_: None)
+        connection.attach(asyncio.get_running_loop())
+        connection.close()
+        told: list[Any] = []
+        connection.gather(lambda: connection.ask(b"gathered", told.append))
+        await until(lambda: told, "it is told")
+        await asyncio.to_thread(connection.soon, connection.ask, b"again", told.append)
+        await until(lambda: len(told) == 2, "it is told")
+        assert [type(reply) for reply in told] == [RedisUnavailable] * 2
+
+    async def test_ends_while_no_loop_drives_it(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        connection = Connection(ends[0], "here", 5, lambda *_: None)
+        connection.attach(asyncio.get_running_loop())
+        connection.detach()
+        told: list[Any] = []
+        connection.soon(connection.ask, b"deferred", told.append)
+        connection.close()
+        await until(lambda: told, "it is told")
+        assert [type(reply) for reply in told] == [RedisUnavailable]

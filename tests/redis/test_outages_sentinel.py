@@ -10,7 +10,7 @@ import asyncio
 
 import pytest
 from numbered import Traffic, until
-from redis_servers import FAILOVER_DEADLINE, SentinelTopology
+from redis_sentinels import FAILOVER_DEADLINE, SentinelTopology
 
 
 def host(topology: SentinelTopology) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import subprocess
 import sys
 import threading
@@ -26,6 +25,8 @@ from channel_layers.conformance.running import Child, start_thread, within
 from channel_layers.redis import RedisPubSubChannelLayer
 from channel_layers.redis.pubsub import shard as shard_module
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 #: For each layer object: the verbs of the home loop, all other verbs, what is published, normal channels.
 CONNECTIONS = 4
 
@@ -41,15 +42,6 @@ def site(redis_server: RedisServer) -> Iterator[PubSubSite]:
 def quick_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks often whether the home still lives."""
     monkeypatch.setattr(shard_module, "_PULSE", 0.1)
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Nothing here is worth a warning: no event loop is closed too early, and no reply is an error."""
-    with caplog.at_level(logging.INFO):
-        yield
-    gc.collect()  # what was left open says so now
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def is_home(layer: RedisPubSubChannelLayer, loop: asyncio.AbstractEventLoop) -> bool:

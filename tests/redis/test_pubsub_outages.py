@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -18,7 +18,8 @@ from asgiref.sync import async_to_sync
 from numbered import soon, until
 from proxy import TcpProxy
 from pubsub_sites import PubSubSite, PubSubTraffic, subscriber_ids, take
-from redis_servers import FAILOVER_DEADLINE, RedisServer, SentinelTopology
+from redis_sentinels import FAILOVER_DEADLINE, SentinelTopology
+from redis_servers import RedisServer
 from sites import talk
 
 from channel_layers import LayerUnavailable
@@ -26,12 +27,6 @@ from channel_layers.redis import RedisPubSubChannelLayer
 from channel_layers.redis.pubsub import shard as shard_module
 
 LIVE = ("direct", "group")
-
-
-@pytest.fixture
-def proxy(own_redis_server: RedisServer) -> Iterator[TcpProxy]:
-    with TcpProxy(*own_redis_server.address) as proxy:
-        yield proxy
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import redis_servers
 from proxy import RESETS, TcpProxy
-from redis_servers import RedisServer, SentinelTopology, require_server, skewed_python, wait_until
+from redis_sentinels import FAILOVER_DEADLINE, SentinelTopology
+from redis_servers import RedisServer, require_server, skewed_python, wait_until
 
 DELAY = 0.05
 ORPHAN = """
@@ -193,7 +194,7 @@ class TestSentinelTopology:
         wait_until(
             lambda: former.role == "slave" and former.client().info("replication")["master_link_status"] == "up",
             lambda: f"the former master is a replica:\n{sentinel_topology.log}",
-            redis_servers.FAILOVER_DEADLINE,
+            FAILOVER_DEADLINE,
         )
         assert former.client().get("key") == b"value"
 

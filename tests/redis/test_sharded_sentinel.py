@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from numbered import until
-from redis_servers import FAILOVER_DEADLINE, RedisServer, SentinelTopology, require_server
+from redis_sentinels import FAILOVER_DEADLINE, SentinelTopology
+from redis_servers import RedisServer, require_server
 from sharded_sites import LAYERS, ShardedSite
 from sharded_traffic import Traffic
 
