@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 PIP := -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-checkout test-optimized test-wheel lint types docs bench compare soak tables system clean
+.PHONY: help demo test test-checkout test-uvloop test-optimized test-wheel lint types docs bench compare soak tables system clean
 
 help:
 	@echo "make demo    a chat in the browser, http://127.0.0.1:$(PORT)/ (PORT=8001 for another port)"
@@ -18,11 +18,17 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/python examples/chat/manage.py serve --port $(PORT)
 
-test: test-checkout test-optimized test-wheel
+test: test-checkout test-uvloop test-optimized test-wheel
 
 test-checkout: system $(VENV)/.dev
 	$(BIN)/python -m pytest -n 4 --dist loadfile tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile docs README.rst
+
+# What Uvicorn runs applications on, unless it is told otherwise.
+test-uvloop: system $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile -p tests.on_uvloop tests/test_conformance_memory.py \
+		tests/redis/test_conformance_redis.py::TestRedis tests/redis/test_conformance_pubsub.py::TestPubSub \
+		tests/ipc/test_conformance_ipc.py::TestIPC tests/ipc/test_waking.py tests/redis/test_pubsub_vigil.py
 
 # Nothing may depend on assert statements in the package: python -O removes them.
 test-optimized: $(VENV)/.dev
