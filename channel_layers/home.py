@@ -67,7 +67,8 @@ class Home:
             self._moved_out()
 
     def _has_living(self) -> bool:
-        return self.loop is not None and not self.loop.is_closed() and self.loop.is_running()
+        loop = self.loop  # once: it may leave at any moment, in its own thread
+        return loop is not None and not loop.is_closed() and loop.is_running()
 
     def _move_in(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop, self._stay = loop, object()

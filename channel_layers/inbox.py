@@ -135,8 +135,10 @@ class Inbox:
                 await future
             except GeneratorExit:
                 if self.lock.acquire(blocking=False):
-                    self._leave(channel, future)
-                    self.lock.release()
+                    try:
+                        self._leave(channel, future)
+                    finally:
+                        self.lock.release()
                 else:
                     self._abandoned.append((channel, future))
                 raise
@@ -175,7 +177,9 @@ class Inbox:
         return prefix
 
     def _leave(self, channel: str, future: asyncio.Future[None]) -> None:
-        source = self._source(channel)
+        source = (self._queues if channel[-1] != "!" else self._prefixes).get(channel)
+        if source is None:
+            return  # closed meanwhile
         if not source.waiters.remove(future) and source.items:
             source.waiters.wake()  # it was woken for a message that it will not take: let the next one look
         if isinstance(source, Prefix):

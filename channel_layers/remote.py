@@ -111,7 +111,9 @@ class RemoteInbox(Inbox):
         unwoken = self.unwoken
         for queue in list(unwoken if count is None else islice(unwoken, count)):
             del unwoken[queue]
-            if queue.items and queue.waiters.any():
+            for _ in queue.items:  # as many receivers as there are messages
+                if not queue.waiters.any():
+                    break
                 queue.waiters.wake()
         self._is_waking = self._is_waking and bool(unwoken)
 

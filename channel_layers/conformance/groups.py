@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from .base import LayerTests, layer_test
 from .delivery import numbered, numbers
 from .expect import expect_equal
@@ -198,6 +200,20 @@ class GroupTests(LayerTests):
             await sender.group_send(group, {"n": 1})
             for each in waiting:
                 expect_equal(await self.within(each, "a waiting member wakes"), {"n": 1}, "it gets the message")
+
+    @layer_test("groups")
+    async def test_each_group_message_wakes_a_receiver(self) -> None:
+        """*Groups*: where several wait on one member, each message wakes one of them, also in a large group."""
+        async with self.layers(**self.roomy) as (sender, receiver):
+            group, members = self.name("room"), [await receiver.new_channel() for _ in range(100)]
+            for channel in members:
+                await receiver.group_add(group, channel)
+            waiting = [self.start(receiver.receive(members[0])) for _ in range(20)]
+            await self.turns()
+            sends = asyncio.gather(*(sender.group_send(group, message) for message in numbered(20)))
+            await self.within(sends, "20 sends to a group return")
+            got = [await self.within(each, "each of 20 messages wakes one of 20 receivers") for each in waiting]
+            expect_equal(sorted(numbers(got)), list(range(20)), "each receiver gets one of the messages")
 
     @layer_test("groups", "membership=send")
     async def test_who_joins_later_gets_nothing(self) -> None:

@@ -270,6 +270,19 @@ async def test_who_is_woken_in_vain_keeps_his_place() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_wait_that_ends_after_close_asks_for_no_capacity() -> None:
+    """A user's get_capacity() may raise, and then the inbox was locked for good."""
+    capacities = [100]
+    inbox = Inbox(60, lambda channel: capacities.pop())
+    lost = inbox.take("a")
+    lost.send(None)
+    with inbox.lock:
+        inbox.close()
+    lost.close()
+    assert not inbox.lock.locked()
+
+
+@pytest.mark.asyncio
 async def test_a_receive_that_was_thrown_away_swallows_nothing() -> None:
     inbox = make_inbox()
     lost = inbox.take("a")

@@ -118,6 +118,18 @@ async def test_everybody_in_a_crowd_is_woken(members: int) -> None:
 
 
 @pytest.mark.asyncio
+async def test_each_message_to_a_crowd_wakes_one_of_those_who_wait_for_the_same() -> None:
+    inbox, _ = make_inbox()
+    channels = [f"p!{number}" for number in range(500)]
+    waiting = [asyncio.create_task(inbox.take(channels[0])) for _ in range(3)]
+    await asyncio.sleep(0)
+    with inbox.lock:
+        for n in range(3):
+            inbox.deliver_to_each(channels, n, later())
+    assert sorted(await asyncio.wait_for(asyncio.gather(*waiting), 10)) == [0, 1, 2]
+
+
+@pytest.mark.asyncio
 async def test_a_crowd_lets_others_run_in_between() -> None:
     inbox, _ = make_inbox()
     channels = [f"p!{number}" for number in range(500)]

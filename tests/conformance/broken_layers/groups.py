@@ -159,6 +159,20 @@ class GroupMessagesDoNotWake(BrokenLayer, caught_by="test_a_waiting_member_wakes
                 queue.waiters = waiters
 
 
+class OnlyTheFirstGroupMessageWakes(BrokenLayer, caught_by="test_each_group_message_wakes_a_receiver"):
+    """Each message wakes a receiver: here a group message does not, where another is unread."""
+
+    class InboxType(Inbox):
+        def put_each(self, channels: Iterable[str], payload: Any) -> None:
+            for name in channels:
+                queue = self._queues.get(name) or self._open(name)
+                waiters = queue.waiters
+                if queue.items:
+                    queue.waiters = Waiters()
+                super().put_each([name], payload)
+                queue.waiters = waiters
+
+
 class OneMemberIsEnough(
     BrokenLayer,
     caught_by="test_every_member_gets_a_group_message",
