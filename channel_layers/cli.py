@@ -178,7 +178,3 @@ def _print_details(results: list[Result]) -> None:
 
 def _counted(outcomes: Counter[str]) -> str:
     return ", ".join(f"{outcomes[kind]} {kind}" for kind in ("passed", "failed", "skipped") if outcomes[kind])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,7 @@
     │   └── ForeignChannelError     receive(): a channel of another process
     └── OSError
         └── ConnectionError
-            └── LayerUnavailable    any verb: the server is away
+            └── LayerUnavailable    any verb: what carries the messages cannot be used
 
 Where Django Channels is installed, the three errors that it names too are subclasses of its own, so that existing
 ``except channels.exceptions.ChannelFull`` clauses go on working. Where other layers use ``assert``, there is an
@@ -111,7 +111,10 @@ class InvalidChannelLayerError(_InvalidChannelLayerError):
 
 
 class LayerUnavailable(ConnectionError):  # noqa: N818 - the name is part of the contract
-    """The server that carries the messages is away; ``__cause__`` holds what its client raised.
+    """What carries the messages cannot be used now.
+
+    A server is away, or refuses; or shared memory is full, damaged, or held by a process that was stopped. Where
+    something else was raised first, ``__cause__`` holds it.
 
     Whether the message was sent is unknown. It is not repeated: a message must never arrive twice.
     """

@@ -105,7 +105,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
         :raises InvalidMessage: for a value that some backend could not carry, naming its path.
         :raises MessageTooLarge: for more than 1,048,576 bytes as compact JSON.
         :raises ChannelFull: if the channel holds as many unread messages as its capacity.
-        :raises LayerUnavailable: if the server is away; whether the message was sent is unknown.
+        :raises LayerUnavailable: if what carries the messages cannot be used; whether the message was sent is unknown.
         """
         try:
             if type(channel) is not str or channel not in self._valid_channels:
@@ -122,13 +122,14 @@ class BaseChannelLayer(NameRules, CapacityRules):
         """Wait for the next message of a channel, and return it.
 
         Specification, *Channels*: any number of receivers may wait; each message goes to one of them. A name that ends
-        in ``!`` takes any message under that prefix, in order of arrival. It ends only with a message, by being
-        cancelled, or when the layer is closed; cancelling it loses nothing.
+        in ``!`` takes any message under that prefix, in order of arrival. The wait has no time limit: a message
+        ends it, or being cancelled, or closing the layer; cancelling it loses nothing.
 
         :param channel: a normal channel, a process-specific one of this process, or its prefix up to the ``!``.
         :raises TypeError: for a name that is not legal, saying what is.
-        :raises ValueError: for a channel that belongs to another process.
+        :raises ValueError: for a channel of another process; or a message that cannot be decoded, which is lost then.
         :raises LayerClosed: if the layer is closed while this waits.
+        :raises LayerUnavailable: if shared memory cannot be used; for a Redis server that is away, it waits.
         """
         if type(channel) is not str or channel not in self._own_channels:
             channel = self._admit_own_channel(channel)
@@ -144,6 +145,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
 
         :param prefix: how the name begins; it has no influence on the way of a message.
         :raises TypeError: for a prefix that does not make a legal name, saying what does.
+        :raises LayerUnavailable: if what carries the messages cannot be used.
         """
         return await self._new_channel(self._admit_prefix(prefix))
 
@@ -152,6 +154,7 @@ class BaseChannelLayer(NameRules, CapacityRules):
 
         :param name: any channel: normal, or of any process.
         :raises TypeError: for a name that is not legal, saying what is.
+        :raises LayerUnavailable: if what carries the messages cannot be used; whether it was done is unknown.
         """
         if type(name) is not str or name not in self._valid_channels:
             name = self._admit_channel(name)
@@ -164,8 +167,10 @@ class BaseChannelLayer(NameRules, CapacityRules):
 
         Specification, *Groups* and *Persistence*. When it returns, what anyone sends to the group arrives.
 
+        :param group: a group name.
         :param channel: any channel: normal, or of any process.
         :raises TypeError: for a name that is not legal, saying what is.
+        :raises LayerUnavailable: if what carries the messages cannot be used; whether it was done is unknown.
         """
         pending = self._group_add(*self._admit_membership(group, channel))
         if pending is not None:
@@ -176,7 +181,10 @@ class BaseChannelLayer(NameRules, CapacityRules):
 
         What was sent to the group before still arrives.
 
+        :param group: a group name.
+        :param channel: any channel: normal, or of any process.
         :raises TypeError: for a name that is not legal, saying what is.
+        :raises LayerUnavailable: if what carries the messages cannot be used; whether it was done is unknown.
         """
         await self._group_discard(*self._admit_membership(group, channel))
 
@@ -186,11 +194,12 @@ class BaseChannelLayer(NameRules, CapacityRules):
         Specification, *Groups* and *Capacity*: a member that is full misses it, silently; it is counted in
         ``statistics()``, and logged once for each burst.
 
+        :param group: a group name.
         :param message: as for :meth:`send`.
         :raises TypeError: for a name that is not legal, saying what is.
         :raises InvalidMessage: for a value that some backend could not carry, naming its path.
         :raises MessageTooLarge: for more than 1,048,576 bytes as compact JSON.
-        :raises LayerUnavailable: if the server is away; whether the message was sent is unknown.
+        :raises LayerUnavailable: if what carries the messages cannot be used; whether the message was sent is unknown.
         """
         try:
             if type(group) is not str or group not in self._valid_groups:
@@ -209,6 +218,8 @@ class BaseChannelLayer(NameRules, CapacityRules):
         """Empty the layer: no messages, no memberships. When it returns, it is empty for every process.
 
         Specification, *Specification Details*. Who waits for a message waits on.
+
+        :raises LayerUnavailable: if what carries the messages cannot be used; whether it was done is unknown.
         """
         await self._flush()
 

@@ -33,8 +33,8 @@ class NormalChannels:
         self._client = client
         self._waiters: dict[str, Waiters] = {}
         self.stores = Stores(client, self._waiters, self._note_expired)
-        # By number: the channels for which its bell was to ring, as those said who waited there last.
-        self._places: dict[int, set[str]] = {}
+        # Number of a store -> channels at which this client has waited there: whom a ring with that number may concern.
+        self._channels_at: dict[int, set[str]] = {}
         self._slot: int | None = None  # in which this client has waited, also while it is being closed
         # What could not be done where it was found, and is done by the next operation. Waits whose coroutine was thrown
         # away while the inbox was locked, and whether they were woken; channels whose lock was busy when the last wait
@@ -141,7 +141,7 @@ class NormalChannels:
         """Take the oldest message, or wait for the bell. Under the lock of the channel, as who rings is: so whoever
         hears it knows for what.
         """
-        self._places.setdefault(found.number, set()).add(channel)
+        self._channels_at.setdefault(found.number, set()).add(channel)
         return found.take(self._client.slot)
 
     def _counted(self, channel: str, payload: bytes | None, expired: int) -> bytes | None:
@@ -176,7 +176,7 @@ class NormalChannels:
         """Nobody of this client waits at a channel any more. Under the lock of the inbox, so that nobody begins to."""
         slot, known = self._slot, self.stores.known(channel)
         if known is not None:
-            self._places.get(known[1], set()).discard(channel)
+            self._channels_at.get(known[1], set()).discard(channel)
         if slot is None or known is None or not known[2].is_waiting(slot):
             return
         with suppress(LayerUnavailable):  # closed meanwhile: then its slot is free, and the mark means nothing
@@ -241,12 +241,12 @@ class NormalChannels:
         while rung:
             number = rung.pop()
             if number == EVERY:
-                rung.update(tuple(self._places))
-            elif not all(self._look(channel) for channel in tuple(self._places.get(number, ()))):
+                rung.update(tuple(self._channels_at))
+            elif not all(self._look(channel) for channel in tuple(self._channels_at.get(number, ()))):
                 busy.add(number)
-            for channel in tuple(self._places.get(number, ())):
+            for channel in tuple(self._channels_at.get(number, ())):
                 if channel not in self._waiters:
-                    self._places[number].discard(channel)
+                    self._channels_at[number].discard(channel)
         rung.update(busy)
         return not busy
 
@@ -289,7 +289,7 @@ class NormalChannels:
             waiters.wake_all()
             self._unmark(channel)
         self._waiters.clear()
-        self._places.clear()
+        self._channels_at.clear()
         self.stores.forget()
         self._marked.clear()
         self._ropes.forget()

@@ -4,7 +4,8 @@ A message stays until a receiver that runs takes it, under the lock; so there is
 is cancelled or dies. Who waits leaves the number of its slot here; who pushes rings for all of them, and each looks for
 itself. Group memberships of the channel are here as well, since they belong to no process.
 
-Whoever calls a method holds the lock of the channel, but for :attr:`has_news`, :meth:`is_waiting` and :meth:`grow`.
+Whoever calls a method holds the lock of the channel, but for :meth:`grow`, and for :attr:`has_news`,
+:meth:`is_waiting`, :meth:`is_of` and :meth:`is_member`, whose answer may be old at once.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import LayerUnavailable
 from . import segment, store
 from .counters import hash_of
+from .directory import NORMALS
 from .mailbox import NO_ROOM
 from .store import CRAMPED, Store
 
@@ -21,7 +22,7 @@ MOVED = "moved"
 class Stores:
     """The stores that one client knows, by channel.
 
-    :param kept: channels that are never forgotten but with all others.
+    :param kept: channels at which somebody waits: they stay when the others are forgotten.
     :param note_expired: told how many expired messages were dropped, under the lock of a store.
     """
 
@@ -46,7 +47,7 @@ class Stores:
             return known
         key = hash_of(channel)
         number, found = self._client.site.with_directory(self._open, key)
-        if len(self._known) > store.GROUPS:
+        if len(self._known) > NORMALS:
             known_before = self._known
             self._known = {name: known_before[name] for name in tuple(self._kept) if name in known_before}
         self._known[channel] = (key, number, found)
@@ -146,7 +147,9 @@ class Stores:
         return result
 
     def run_known(self, known: tuple[int, int, Store], work: Callable[[Store], Any]) -> Any:
-        """The same with what was found before, once; MOVED if it is another channel now."""
+        """As :meth:`run`, with a store that was found before, and once: MOVED if it is another channel's now, CRAMPED
+        if memory must be reserved first.
+        """
         key, number, found = known
         site = self._client.site
         return site.locks.run(site.normal_byte(number), checked, found, key, work)

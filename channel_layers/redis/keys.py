@@ -6,7 +6,6 @@ for hash tags.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ..checks import require_prefix
@@ -69,4 +68,4 @@ class Keys:
     @property
     def pattern(self) -> str:
         """All keys, as SCAN matches them."""
-        return re.sub(r"([*?\[\]\\^])", r"\\\1", self.all) + "*"
+        return self.all + "*"

@@ -40,12 +40,13 @@ async def _nothing(_: Connection) -> None:
 class Link:
     """Keeps one connection to a server. Its methods are called in the background loop, but for :meth:`come_back`.
 
-    :param patience: seconds that the reply to a command may take.
+    :param server: to connect to.
+    :param patience: seconds for which the server may owe a reply and say nothing; then it counts as away.
     :param prepare: what must have happened on a new connection before it is used; a coroutine function.
     :param commands: sent on a new connection first; an error reply makes it useless.
     :param up: called in the thread of the loop that drives a new connection, when that loop has it.
     :param down: called there when it has lost it.
-    :param kind: of connection.
+    :param kind: the class of the connections.
     """
 
     def __init__(

@@ -56,9 +56,9 @@ class Batch:
 class Outbox(ABC):
     """Sends over one connection; in the thread of its loop.
 
-    What is sent to one process in the same turn of the loop goes out in one command. To processes go a writer and a
-    number with each message: one takes a message only if its number is above the last one of its writer, and so takes
-    none twice, and none late, whatever a server does after a failure.
+    What is sent to one process in the same turn of the loop goes out in one command. Each message to a process
+    carries its writer and a number. The process takes it only if the number is above the last one of that writer; so it
+    takes none twice and none late, whatever a server does after a failure.
 
     :param missed: called with the name of a channel that lost a message since it was full.
     :param before: the outbox of the connection before this one, if it was lost. This one is the same writer: the server

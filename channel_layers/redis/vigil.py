@@ -1,5 +1,5 @@
-"""Staying awake for the answer, where lone messages follow each other at once: the kernel would take as long to wake
-this process as the answer takes to come.
+"""Busy-waiting, for a moment, for the answer to a lone message: a near server has answered before the kernel has woken
+a process that sleeps.
 
 A server on this machine answers within some fifty microseconds, and on a virtual machine it takes nearly as long again
 until whoever sleeps is awake. So who has just had an answer, and sends the next message, keeps the event loop for a
@@ -13,8 +13,8 @@ import os
 from collections.abc import Collection
 from time import monotonic
 
-#: Seconds since the message before, at the most: since nothing is unanswered when a message is alone, this tells that
-#: the answer came in that time. And for so long, at the most, the loop is kept awake for the next one.
+#: Seconds. A lone message is sent when everything before it is answered; so if two follow each other within this time,
+#: the answer took no longer. After the second, the loop is kept awake for at most as long.
 LONGEST = 0.000_2
 
 #: Turns of the loop after the answer: a message that came out of the server beside it may be for this process.

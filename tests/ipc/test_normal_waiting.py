@@ -237,4 +237,4 @@ async def test_who_waits_no_more_leaves_no_name_behind(prefix: str) -> None:
             waiting = await wait_at(layer, f"answer.{n}")
             waiting.cancel()
             await asyncio.wait({waiting})
-        assert not any(layer._client.normal._places.values())
+        assert not any(layer._client.normal._channels_at.values())

@@ -1,7 +1,8 @@
 """Telling a server which places in channels are free again, and what was read and need not be kept.
 
 It is told once in a turn of the loop, where possible with a command that goes out anyhow. While a channel has much
-room, a few places wait for company, up to two milliseconds: nobody could notice but who fills all the rest meanwhile.
+room, a freed place may wait up to two milliseconds, so that several are told at once. Only a sender that fills all the
+other places meanwhile could notice.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LATER = 0.002
 #: A channel has much room if the server thinks that at most one in so many of its places is taken.
 _MUCH_ROOM = 8
 
-#: Places that keep each other company: so many are told at once.
+#: After places were freed so many times, the server is told in this turn, however much room there is.
 _COMPANY = 8
 
 #: Seconds for which messages that were read may stay on the server; and, of the time that they live, how much.
@@ -44,8 +45,9 @@ class Places:
     def __init__(self, client: QueueClient, shard: QueueShard, patience: float) -> None:
         self._client = client
         self._shard = shard
-        self._send_timeout = patience
-        # Channel -> places that have become free and that the server does not know of; and how often one has.
+        self._patience = patience
+        # Channel -> places that have become free and that the server does not know of; and how
+        # many times free() was called since the server was told.
         self._freed: dict[str, int] = {}
         self._times_freed = 0
         self._is_due = False  # it will be told in a moment
@@ -75,7 +77,7 @@ class Places:
         self._times_freed = 0
 
     def tell_soon(self, is_urgent: bool = True) -> None:
-        """Tell the servers what was read and taken: at the end of this turn of the loop, or, if it is not urgent and in
+        """Tell the server what was read and taken: at the end of this turn of the loop, or, if it is not urgent and in
         the home loop, within two milliseconds. Under the lock of the inbox.
         """
         home = self._client.home.loop
@@ -161,7 +163,7 @@ class Places:
         else:
             background = background_loop()
             background.call_soon_threadsafe(self._tell)
-            background.call_soon_threadsafe(background.call_later, self._send_timeout, self._wait_no_longer, call)
+            background.call_soon_threadsafe(background.call_later, self._patience, self._wait_no_longer, call)
 
     def _wait_no_longer(self, call: Callable[[], None]) -> None:
         with self._client.inbox.lock:
