@@ -50,17 +50,21 @@ __all__ = [
 class ChannelFull(_ChannelFull):
     """The channel holds as many unread messages as it may; the message was not sent.
 
+    ``capacity`` is ``None`` where something else than the channel's own capacity was exhausted; ``reason`` says what.
+
     A group message never raises this: it is dropped for the full member alone.
     """
 
-    def __init__(self, channel: str = "", capacity: int | None = None) -> None:
+    def __init__(self, channel: str = "", capacity: int | None = None, reason: str | None = None) -> None:
         self.channel = channel
         self.capacity = capacity
-        super().__init__(channel, capacity)
+        self.reason = reason
+        super().__init__(channel, capacity, reason)
 
     def __str__(self) -> str:
         if self.capacity is None:
-            return f"channel {self.channel!r} is full" if self.channel else "the channel is full"
+            text = f"channel {self.channel!r} is full" if self.channel else "the channel is full"
+            return text if self.reason is None else f"{text}: {self.reason}"
         return f"channel {self.channel!r} is full: it holds {self.capacity} unread messages"
 
 

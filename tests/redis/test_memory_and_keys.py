@@ -228,6 +228,23 @@ async def test_a_reader_that_stalls(own_site: Site, reader: str) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("overflow", ["drop_new", "drop_old"])
+async def test_who_is_refused_hears_which_bound_it_was(site: Site, overflow: str) -> None:
+    options = {"capacity": 2, "mailbox_capacity": 3, "overflow": overflow}
+    layer, sender = site.layer(**options), site.layer(**options)
+    one, other = await layer.new_channel(), await layer.new_channel()
+    for _ in range(2):
+        await sender.send(one, {})
+    if overflow == "drop_new":
+        with pytest.raises(ChannelFull, match="holds 2 unread messages"):
+            await sender.send(one, {})
+    await sender.send(other, {})
+    with pytest.raises(ChannelFull, match=r"not read 3 messages \(mailbox_capacity\)") as caught:
+        await sender.send(other, {})
+    assert caught.value.capacity is None
+
+
+@pytest.mark.asyncio
 async def test_statistics_balance_under_load(site: Site) -> None:
     """What was sent has arrived or was refused; what has arrived was delivered or dropped, or is unread."""
     layers = [site.layer(capacity=5) for _ in range(3)]

@@ -46,8 +46,8 @@ class TestSend(MailboxTests):
 
     def test_a_mailbox_at_its_bound_refuses(self) -> None:
         self.register()
-        assert self.send(("me!a", "1"), ("me!b", "2"), ("me!c", "3"), bound=2) == [1, 1, 0]
-        assert self.send(("me!d", "4"), bound=2) == [0]
+        assert self.send(("me!a", "1"), ("me!b", "2"), ("me!c", "3"), bound=2) == [1, 1, -1]
+        assert self.send(("me!d", "4"), bound=2) == [-1]
         assert self.payloads(self.mailbox) == ["1", "2"]
         assert self.unread() == {"me!a": 1, "me!b": 1}
 
@@ -74,14 +74,14 @@ class TestSend(MailboxTests):
 
     def test_capacity_and_bound_hold_without_a_mailbox_too(self) -> None:
         assert self.send(("me!a", "1"), ("me!a", "2"), ("me!a", "3"), ("me!b", "4"), ("me!c", "5"), bound=3) == [
-            *(1, 1, 0, 1, 0)
+            *(1, 1, 0, 1, -1)
         ]
         assert self.payloads(self.early) == ["1", "2", "4"]
         assert self.unread() == {"me!a": 2, "me!b": 1}
 
     def test_a_refusal_leaves_no_counters_behind(self) -> None:
         self.write(self.early, ("@g", "1"), ("@g", "2"))
-        assert self.send(("me!a", "3"), bound=2) == [0]
+        assert self.send(("me!a", "3"), bound=2) == [-1]
         assert self.lifetimes() == {"early:me": 30}
 
     @pytest.mark.parametrize("registered", [True, False])
@@ -99,7 +99,7 @@ class TestSend(MailboxTests):
     def test_expired_messages_leave_a_mailbox_at_its_bound(self) -> None:
         self.write(self.mailbox, ("me!a", "old"), ("me!b", "old"), age=OLD)
         self.count(a=1, b=1)
-        assert self.send(("me!c", "1"), ("me!c", "2"), ("me!d", "3"), bound=2) == [1, 1, 0]
+        assert self.send(("me!c", "1"), ("me!c", "2"), ("me!d", "3"), bound=2) == [1, 1, -1]
         assert self.payloads(self.mailbox) == ["1", "2"]
         assert self.unread() == {"me!c": 2}
 

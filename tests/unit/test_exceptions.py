@@ -28,6 +28,8 @@ def test_what_they_are_subclasses_of() -> None:
 
 
 def test_texts_say_what_happened() -> None:
+    full = pickle.loads(pickle.dumps(channel_layers.ChannelFull("room", reason="no room (message_memory)")))
+    assert str(full) == "channel 'room' is full: no room (message_memory)"
     assert str(channel_layers.ChannelFull("room", 5)) == "channel 'room' is full: it holds 5 unread messages"
     assert "more than 10 bytes" in str(channel_layers.MessageTooLarge(None, 10))
     assert str(channel_layers.InvalidMessage("message[1]", "is odd")) == "message[1]: is odd"

@@ -17,6 +17,9 @@ from ..refusals import FORGOTTEN, refused
 #: Above every count, also of a channel that is flagged as full.
 _NO_LIMIT = 1 << 60
 
+# What the script says of each message, besides that a channel is full.
+_TAKEN, _NO_ROOM = 1, -1
+
 #: Calls back when the client of that id has told its server what is free; False if it is none of this process.
 WhenGivenBack = Callable[[str, Callable[[], None]], bool]
 
@@ -66,33 +69,38 @@ class QueueOutbox(Outbox):
 
         self.connection.ask(command, settle)
 
-    def _end_each(self, batch: Batch, taken: list[int], is_last_try: bool) -> None:
+    def _end_each(self, batch: Batch, verdicts: list[int], is_last_try: bool) -> None:
         """Some channels were full; those of this process are tried again when it has told what is free."""
         rest = Batch(batch.to)
-        for is_taken, future, channel, message in zip(
-            taken, batch.futures, batch.channels, batch.messages, strict=True
+        for verdict, future, channel, message in zip(
+            verdicts, batch.futures, batch.channels, batch.messages, strict=True
         ):
-            if is_taken:
+            if verdict == _TAKEN:
                 end(future)
             else:
                 rest.futures.append(future)
                 rest.channels.append(channel)
                 rest.messages.append(message)
-        number = self._number
+        number, verdicts = self._number, [verdict for verdict in verdicts if verdict != _TAKEN]
         if is_last_try or not self._when_given_back(
-            batch.to, lambda: self.connection.soon(self._try_once_more, rest, number)
+            batch.to, lambda: self.connection.soon(self._try_once_more, rest, verdicts, number)
         ):
-            self._refuse_all(rest)
+            self._refuse_all(rest, verdicts)
 
-    def _try_once_more(self, batch: Batch, number: int) -> None:
+    def _try_once_more(self, batch: Batch, verdicts: list[int], number: int) -> None:
         if number == self._number:
             self._again(batch, is_last_try=True)
         else:  # something was sent after these, and must not arrive before them
-            self._refuse_all(batch)
+            self._refuse_all(batch, verdicts)
 
-    def _refuse_all(self, batch: Batch) -> None:
-        for future, channel in zip(batch.futures, batch.channels, strict=True):
-            end(future, ChannelFull(channel, self._terms.capacity_of(channel)))
+    def _refuse_all(self, batch: Batch, verdicts: list[int]) -> None:
+        for verdict, future, channel in zip(verdicts, batch.futures, batch.channels, strict=True):
+            if verdict == _NO_ROOM:
+                bound = self._terms.mailbox_capacity
+                reason = f"its process has not read {bound:,} messages (mailbox_capacity)"
+                end(future, ChannelFull(channel, reason=reason))
+            else:
+                end(future, ChannelFull(channel, self._terms.capacity_of(channel)))
 
     def _again(self, batch: Batch, is_last_try: bool) -> None:
         # With new numbers: later messages may have taken theirs away.
