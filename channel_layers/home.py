@@ -1,12 +1,15 @@
 """Which event loop a layer is at home in: the one whose receivers and senders it serves without changing threads.
 
 A loop that has called a few verbs becomes the home, if there is none that lives. Everybody else is served by the
-background loop, and so is a loop that only came for one call, as those that ``async_to_sync`` makes.
+background loop, and so is a loop that only came for one call, as those that ``async_to_sync`` makes, or that cannot
+watch the sockets of others, as the usual one of Windows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
@@ -15,7 +18,8 @@ from contextlib import suppress
 #: Verbs, of any layer, that a loop calls before it becomes home.
 _CALLS = 8
 
-_calls: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+# Without end below zero: a loop that can be no home.
+_calls: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, float] = weakref.WeakKeyDictionary()
 
 
 class Home:
@@ -41,7 +45,7 @@ class Home:
         with self._lock:
             if not self._has_living():
                 self._leave()  # at once, also if it only stands still: others may wait for what comes to it
-            if calls >= _CALLS and not self._has_living():
+            if calls >= _CALLS and not self._has_living() and _can_watch(loop):
                 self._leave()
                 self._move_in(loop)
 
@@ -84,3 +88,19 @@ class Home:
         finally:
             if self._stay is stay:  # not one that is over: a loop may have left, and moved in again
                 self.leave()
+
+
+def _can_watch(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop calls back when a socket can be read. In its thread; if it cannot, it is not asked again."""
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError:  # no descriptor is left: perhaps later
+        return False
+    with ours, theirs:
+        try:
+            loop.add_reader(ours, lambda: None)
+        except NotImplementedError:
+            _calls[loop] = -math.inf
+            return False
+        loop.remove_reader(ours)
+    return True

@@ -15,6 +15,7 @@ from typing import Any
 
 from .checks import checking, shown
 from .exceptions import InvalidChannelLayerError
+from .spec import BaseChannelLayer
 
 _KEYS = ("BACKEND", "CONFIG", "TEST_CONFIG")
 _LAYER_VERBS = ("send", "receive", "new_channel")
@@ -22,7 +23,7 @@ _LAYER_VERBS = ("send", "receive", "new_channel")
 # No lock guards these two: building a layer imports modules, and whoever holds a lock meanwhile can wait for a thread
 # that imports one and asks for a layer. Each step on them is one that threads cannot split.
 _settings: Mapping[str, Any] = {}
-_layers: dict[str, Any] = {}
+_layers: dict[str, BaseChannelLayer] = {}
 
 
 def configure(CHANNEL_LAYERS: Mapping[str, Any]) -> None:  # noqa: N803 - called like the setting
@@ -53,8 +54,11 @@ def configure(CHANNEL_LAYERS: Mapping[str, Any]) -> None:  # noqa: N803 - called
     layers.update(built)
 
 
-def get_channel_layer(alias: str = "default") -> Any:
+def get_channel_layer(alias: str = "default") -> BaseChannelLayer | None:
     """The layer of an alias, built now if need be; None for an alias that is not configured.
+
+    A layer of another package is returned as it is, though it may have less than the type says: with Channels
+    installed, this is the object that its own function returns.
 
     :raises InvalidChannelLayerError: naming alias, path and option if the layer cannot be built.
     """
@@ -117,7 +121,7 @@ def _is_layer(candidate: Any) -> bool:
         return False
 
 
-def _source() -> tuple[MutableMapping[str, Any], Mapping[str, Any]]:
+def _source() -> tuple[MutableMapping[str, BaseChannelLayer], Mapping[str, Any]]:
     """The layers that are built, and what is said of those that are not."""
     django_settings = _django_settings()
     if django_settings is None:
@@ -131,7 +135,7 @@ def _source() -> tuple[MutableMapping[str, Any], Mapping[str, Any]]:
     except ImportError:
         _follow_django()
         return _layers, said
-    backends: dict[str, Any] = manager.backends
+    backends: dict[str, BaseChannelLayer] = manager.backends
     for alias in tuple(_layers):  # made before Django was configured
         backends.setdefault(alias, _layers[alias])
         _layers.pop(alias, None)

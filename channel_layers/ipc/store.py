@@ -37,6 +37,9 @@ _DATA_AT = _GROUPS_AT + GROUPS * 16
 #: Bytes that are reserved when a channel is made; more is when messages pile up.
 FIRST = 64 << 10
 
+# A capacity may be any number. More than fits into a word would bound nothing, either.
+_MOST = (1 << 63) - 1
+
 #: Why a message was not pushed: more memory must be reserved first (:meth:`Store.grow`).
 CRAMPED: Final = "cramped"
 
@@ -273,7 +276,7 @@ class Store:
 
     def join(self, group: int, deadline: float, capacity: int) -> bool:
         """Be a member of a group until a moment; False if it is one of too many already."""
-        self.words[_CAPACITY] = capacity
+        self.words[_CAPACITY] = min(capacity, _MOST)
         keys = self._groups.tolist()
         if group in keys:
             self._deadlines[keys.index(group)] = deadline

@@ -26,7 +26,8 @@ EVERY = 0xFFFE
 
 _MAILBOX_NUMBER = 0xFFFF
 
-_SIGPIPE = int(signal.SIGPIPE)
+# Windows has no such signal, and no layer; the module can be imported there.
+_SIGPIPE = int(getattr(signal, "SIGPIPE", 0))
 
 #: Bytes that are taken out at once; and how many, since no pipe holds less, show that more may not have got in.
 _AT_ONCE, _LEAST_ROOM = 4096, 512

@@ -8,7 +8,21 @@ import re
 import channel_layers
 from channel_layers import BaseChannelLayer, ChannelFull, InvalidMessage, LayerClosed, MessageTooLarge
 from channel_layers.memory import InMemoryChannelLayer
+from channel_layers.redis import RedisPubSubChannelLayer
 from channel_layers.statistics import Statistics
+
+
+def layer_of(alias: str) -> BaseChannelLayer:
+    layer = channel_layers.get_channel_layer(alias)
+    if layer is None:
+        raise LookupError(alias)
+    return layer
+
+
+def in_production(lease: float, capacity: str) -> BaseChannelLayer:
+    """The type of an option is known, and so is that of a bad one."""
+    RedisPubSubChannelLayer(["redis://127.0.0.1"], expiry=0.5, lease=lease, on_disconnect="redis.lost")
+    return RedisPubSubChannelLayer(capacity=capacity)  # type: ignore[arg-type]
 
 
 async def member(layer: BaseChannelLayer, room: str, joined: asyncio.Event) -> str:
@@ -25,9 +39,9 @@ async def member(layer: BaseChannelLayer, room: str, joined: asyncio.Event) -> s
 
 
 async def main() -> list[str]:
-    layer = InMemoryChannelLayer(expiry=0.5, capacity=10, channel_capacity={"jobs": 5, re.compile("x.*"): 7})
-    channel_layers.register_channel_layer("default", layer)
-    async with layer:
+    built = InMemoryChannelLayer(expiry=0.5, capacity=10, channel_capacity={"jobs": 5, re.compile("x.*"): 7})
+    channel_layers.register_channel_layer("default", built)
+    async with layer_of("default") as layer:
         joined = [asyncio.Event() for _ in range(3)]
         members = [asyncio.ensure_future(member(layer, "room", event)) for event in joined]
         for event in joined:

@@ -61,6 +61,19 @@ async def test_verbs_that_only_remove_make_nothing(prefix: str) -> None:
         assert channels(layer) == 1
 
 
+async def test_a_capacity_may_be_any_number(prefix: str) -> None:
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=10**20) as layer:
+        await layer.group_add("room", "jobs")
+        await layer.group_send("room", {"n": 0})
+        await layer.send("jobs", {"n": 1})
+        assert [(await layer.receive("jobs"))["n"] for _ in range(2)] == [0, 1]
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        await layer.group_send("room", {"n": 2})
+        await layer.send(channel, {"n": 3})
+        assert [(await layer.receive(channel))["n"] for _ in range(2)] == [2, 3]
+
+
 # Who may have it next
 
 

@@ -155,12 +155,12 @@ class ScriptTests:
         own = (keys.mailbox(client), keys.early(client), keys.unread(client), keys.epoch)
         return self.run(scripts.register, own, LEASE, position, *counts)
 
-    def send(self, *messages: tuple[str, Any], capacity: int = 2, bound: int = 10) -> Any:
+    def send(self, *messages: tuple[str, Any], capacity: int = 2, bound: int = 10, expiry: int = EXPIRY) -> Any:
         """Messages (channel, payload) to the channels of one process, whose capacity is ``capacity``."""
         client, keys = messages[0][0].partition("!")[0], self.keys
         to = (keys.mailbox(client), keys.unread(client), keys.early(client))
         numbered = ((channel, capacity, n, payload) for n, (channel, payload) in enumerate(messages, start=1))
-        return self.run(scripts.send, to, bound, EXPIRY, "writer", *chain(*numbered))
+        return self.run(scripts.send, to, bound, expiry, "writer", *chain(*numbered))
 
     def push(self, channel: str = "jobs", payload: Any = "m", capacity: int = 2, overflow: str = "new") -> Any:
         return self.run(scripts.push, [self.keys.queue(channel)], capacity, EXPIRY, overflow, payload)

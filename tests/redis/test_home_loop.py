@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from loop_threads import LoopThread
-from redis_servers import wait_until
+from pubsub_sites import PubSubSite
+from redis_servers import RedisServer, wait_until
 from sites import DEADLINE, Site, is_home, receive_all, talk, use
 
 from channel_layers import ChannelFull
@@ -250,3 +251,31 @@ def test_a_full_channel_refuses_though_its_reader_blocks(site: Site, loop_thread
     assert taking.result(DEADLINE) == {"n": 0}
     for n in (1, 2):
         assert home.call(layer.receive(channel)) == {"n": n}
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """A loop that watches no sockets for others, as that of Windows."""
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        raise NotImplementedError
+
+    def add_writer(self, fd: Any, callback: Any, *args: Any) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", [Site, PubSubSite])
+def test_a_loop_that_cannot_watch_sockets(redis_server: RedisServer, kind: type[Site]) -> None:
+    """The background loop does it."""
+    site, loop = kind(redis_server), WithoutReaders()
+    layer = site.layer()
+
+    async def many() -> None:
+        for turn in range(3):
+            await within(DEADLINE / 3, use(layer, turn), "all verbs work")
+
+    try:
+        loop.run_until_complete(many())
+        assert layer._client.home.loop is None
+    finally:
+        site.close()
+        loop.close()

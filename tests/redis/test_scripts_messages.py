@@ -11,6 +11,9 @@ from redis_servers import wait_until
 from channel_layers.redis import scripts
 from channel_layers.redis.queue.counted import FULL
 
+#: The longest expiry there is, in milliseconds.
+CENTURY = 100 * 365 * 86_400_000
+
 
 class MailboxTests(ScriptTests):
     """The keys of the process ``me``."""
@@ -109,6 +112,13 @@ class TestSend(MailboxTests):
         assert self.send(("me!a", "3")) == [0]
         assert self.payloads(self.mailbox) == ["1", "2"]
         assert self.unread() == {"me!a": 2}
+
+    def test_nothing_has_expired_if_messages_live_longer_than_the_clock_has_run(self) -> None:
+        self.write(self.mailbox, ("me!a", "1"), ("me!a", "2"), age=OLD)
+        self.count(a=2)
+        assert self.send(("me!a", "3"), ("me!b", "4"), expiry=CENTURY) == [0, 1]
+        assert self.payloads(self.mailbox) == ["1", "2", "4"]
+        assert self.unread() == {"me!a": 2, "me!b": 1}
 
     def test_nobody_looks_for_expired_messages_while_there_is_room(self) -> None:
         self.write(self.mailbox, ("me!a", "old"), age=OLD)

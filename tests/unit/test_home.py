@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+from typing import Any
+
+import pytest
 
 from channel_layers.home import Home
 
@@ -26,3 +30,56 @@ def test_a_home_may_leave_while_another_loop_looks_whether_it_lives() -> None:
     assert home.loop is None
     for loop in (leaving, other):
         loop.close()
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """A loop that watches no sockets for others, as that of Windows."""
+
+    asked = 0
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        self.asked += 1
+        raise NotImplementedError
+
+
+async def _call(home: Home, times: int) -> None:
+    for _ in range(times):
+        home.call(asyncio.get_running_loop())
+
+
+def test_a_loop_becomes_home_after_a_few_calls() -> None:
+    moved: list[asyncio.AbstractEventLoop] = []
+    home, loop = Home(moved.append, lambda: None), asyncio.new_event_loop()
+    loop.run_until_complete(_call(home, 7))
+    assert home.loop is None
+    loop.run_until_complete(_call(home, 1))
+    assert home.loop is loop
+    assert moved == [loop]
+    loop.close()
+
+
+def test_a_loop_that_cannot_watch_sockets_never_becomes_home() -> None:
+    moved: list[asyncio.AbstractEventLoop] = []
+    loop = WithoutReaders()
+    for _ in range(2):  # of two layers
+        home = Home(moved.append, lambda: None)
+        loop.run_until_complete(_call(home, 20))
+        assert home.loop is None
+    assert moved == []
+    assert loop.asked == 1
+    loop.close()
+
+
+def test_without_a_descriptor_left_a_loop_becomes_home_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    home, loop = Home(lambda loop: None, lambda: None), asyncio.new_event_loop()
+
+    def none_left(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.socketpair", none_left)
+        loop.run_until_complete(_call(home, 20))
+    assert home.loop is None
+    loop.run_until_complete(_call(home, 1))
+    assert home.loop is loop
+    loop.close()

@@ -7,6 +7,7 @@ import sys
 
 import channel_layers
 from channel_layers import InvalidChannelLayerError
+from channel_layers.conformance import Features  # without the test tools, too
 from channel_layers.memory import InMemoryChannelLayer
 from channel_layers.redis import RedisChannelLayer  # its modules import without their extra
 
@@ -25,7 +26,7 @@ if "site-packages" not in where.parts:
     sys.exit(f"this is not the installed wheel but {where}")
 if not where.with_name("py.typed").exists():
     sys.exit("the wheel lacks py.typed")
-for module in ("django", "channels", "pytest", "msgpack", "redis", "hiredis"):
+for module in ("django", "channels", "pytest", "hypothesis", "msgpack", "redis", "hiredis"):
     if importlib.util.find_spec(module):
         sys.exit(f"{module} was installed, though nothing needs it")
 asyncio.run(main())
@@ -36,4 +37,6 @@ except InvalidChannelLayerError as error:
         sys.exit(f"the error for a missing extra does not say how to install it: {error}")
 else:
     sys.exit("a Redis layer was built without redis-py")
+if Features() != Features.from_mapping({}):
+    sys.exit("the claims of a layer cannot be made")
 print("the wheel alone works")

@@ -37,7 +37,7 @@ end
 -- What has expired is not unread. A process that reads has taken such messages out long ago; this is for one that
 -- does not.
 local function purge(stream)
-  local old = redis.call('XRANGE', stream, '-', '(' .. (now() - expiry), 'COUNT', 1000)
+  local old = redis.call('XRANGE', stream, '-', '(' .. math.max(0, now() - expiry), 'COUNT', 1000)
   for _, entry in ipairs(old) do
     local kind = string.sub(entry[2][1], 1, 1)
     if kind ~= '!' then -- that is a command, which does not expire

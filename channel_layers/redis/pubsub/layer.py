@@ -29,10 +29,19 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
     :param symmetric_encryption_keys: encrypt messages with the first of these keys, read them with any.
     :param serializer_format: ``"msgpack"``, ``"json"``, or a name given to
         :func:`~channel_layers.serializers.register_serializer`.
-    :param options: all others of the queue layer: ``expiry``, ``group_expiry``, ``capacity``, ``channel_capacity``,
-        ``overflow``, ``send_timeout``, ``sentinels`` and those that go with it mean the same. ``lease``: seconds that a
-        flush waits for a process that is stopped. ``mailbox_capacity`` and ``random_prefix_length`` change nothing:
-        what a process has not read yet is bounded by the server's ``client-output-buffer-limit pubsub``.
+    :param expiry: seconds, fractions allowed, after which an unread message is dropped.
+    :param group_expiry: seconds that a membership lasts after the latest ``group_add``; None: as long as the process.
+    :param capacity: unread messages that one channel holds at the most.
+    :param channel_capacity: other capacities for some channels: a dict from a glob string or a compiled regular
+        expression to a number of messages; the first that matches the full name holds.
+    :param random_prefix_length: needless here, and accepted so that existing configurations work.
+    :param overflow: what a full channel does: ``"drop_new"`` refuses the new message, ``"drop_old"`` loses the oldest.
+    :param mailbox_capacity: changes nothing here: what a process has not read yet is bounded by the server's
+        ``client-output-buffer-limit pubsub``.
+    :param lease: seconds that a flush waits for a process that is stopped.
+    :param send_timeout: seconds that a verb other than ``receive`` waits for a server that is away.
+    :param sentinels: with ``service_name``, ``sentinel_kwargs`` and ``connection_kwargs``: another way to name a
+        server behind Sentinels.
     :raises InvalidChannelLayerError: naming the option that is unknown or has a bad value.
     """
 
@@ -44,7 +53,21 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
         on_reconnect: str | None = None,
         symmetric_encryption_keys: Sequence[str | bytes] | None = None,
         serializer_format: str = "msgpack",
-        **options: Any,
+        *,
+        expiry: float = 60,
+        group_expiry: float | None = 86400,
+        capacity: int = 100,
+        channel_capacity: Any = None,
+        random_prefix_length: int = 12,
+        overflow: str = "drop_new",
+        mailbox_capacity: int | None = None,
+        lease: float = 30,
+        send_timeout: float = 1.0,
+        sentinels: Any = None,
+        service_name: str | None = None,
+        sentinel_kwargs: Any = None,
+        connection_kwargs: Any = None,
+        **unknown: Any,
     ) -> None:
         self._prefix = prefix
         self._on_disconnect = _require_type("on_disconnect", on_disconnect)
@@ -52,9 +75,22 @@ class RedisPubSubChannelLayer(RedisLayer[PubSubClient]):
         super().__init__(
             hosts,
             prefix,
-            symmetric_encryption_keys=symmetric_encryption_keys,
-            serializer_format=serializer_format,
-            **options,
+            expiry,
+            group_expiry,
+            capacity,
+            channel_capacity,
+            symmetric_encryption_keys,
+            random_prefix_length,
+            serializer_format,
+            overflow=overflow,
+            mailbox_capacity=mailbox_capacity,
+            lease=lease,
+            send_timeout=send_timeout,
+            sentinels=sentinels,
+            service_name=service_name,
+            sentinel_kwargs=sentinel_kwargs,
+            connection_kwargs=connection_kwargs,
+            **unknown,
         )
 
     def _new_client(self) -> PubSubClient:
