@@ -114,12 +114,13 @@ class Link:
         :raises RedisUnavailable: if the link is stopped.
         """
         loop = asyncio.get_running_loop()
+        until = None if seconds is None else loop.time() + seconds
         while self.connection is None or self._waiting:
             if self._is_stopped:
                 raise RedisUnavailable("the layer was closed meanwhile")
             up: asyncio.Future[None] = loop.create_future()
             self._waiting[up] = None
-            timer = None if seconds is None else loop.call_later(seconds, end, up, asyncio.TimeoutError())
+            timer = None if until is None else loop.call_at(until, end, up, asyncio.TimeoutError())
             if self.connection is not None:
                 loop.call_soon(end, up)
             try:

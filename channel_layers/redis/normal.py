@@ -37,6 +37,8 @@ class NormalChannels:
         self._wanted: dict[str, int] = {}
         for each in queues:
             each.wanted = self._wanted
+        self._will_look = False
+        inbox.on_drop = self._note_drop
 
     @contextmanager
     def wanting(self, channel: str) -> Iterator[None]:
@@ -67,6 +69,17 @@ class NormalChannels:
     def _look_again(self) -> None:
         for each in self._queues:
             each.look_again()
+
+    def _note_drop(self, channel: str) -> None:
+        """What was popped for somebody has expired here, say: nothing is asked for, and he waits on. Under the lock."""
+        if channel in self._wanted and not self._will_look:
+            self._will_look = True
+            background_loop().call_soon_threadsafe(self._look_after_drop)
+
+    def _look_after_drop(self) -> None:
+        with self._inbox.lock:
+            self._will_look = False
+        self._look_again()
 
     def _take_back(self, channel: str, keep: int = 0) -> list[tuple[Queues, str, list[bytes]]]:
         """What was popped for a channel and nobody waits for, by where it belongs. Under the lock."""

@@ -192,7 +192,7 @@ def test_records_that_nobody_sent(victim: Victim, kind: str) -> None:
             assert box is not None
             ring, run = box.mailbox.ring, box.door.run
         else:
-            _, number, found = sender.normal._stores.find("jobs")
+            _, number, found = sender.normal.stores.find("jobs")
             ring, run = found.ring, partial(sender.site.locks.run, sender.site.normal_byte(number))
         for record in records:
             run(ring.push, record)

@@ -53,6 +53,28 @@ def test_who_waits_too_long_leaves_nothing_behind(own_redis_server: RedisServer,
     assert not link._waiting
 
 
+def test_who_waits_for_one_that_is_lost_again_and_again_waits_no_longer(link: Link) -> None:
+    """Each new connection wakes who waits, and is lost before they have run."""
+    times = 0
+
+    async def wait() -> None:
+        loop = asyncio.get_running_loop()
+
+        def come_and_go() -> None:
+            nonlocal times
+            times += 1
+            link._wake_waiting()
+            if times < 200:
+                loop.call_later(0.01, come_and_go)
+
+        come_and_go()
+        with pytest.raises(asyncio.TimeoutError):
+            await link.ready(0.1)
+
+    in_background(wait()).result(30)
+    assert times < 200
+
+
 def test_one_that_is_lost_while_it_moves_is_not_handed_over(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop that takes it would be given nothing."""
     in_background(_start(link)).result(10)

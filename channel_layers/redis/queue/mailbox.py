@@ -57,6 +57,9 @@ class Owner(Protocol):
     def has_no_members(self, group: str) -> None:
         """A message came for a group that has no member here, or its last one left. Under the lock of the inbox."""
 
+    def may_be_unlisted(self, group: str) -> None:
+        """A join was read so late that a sender may have taken this process for dead. Under the lock of the inbox."""
+
     def is_flushed(self, epoch: int, acknowledge_to: str) -> bool:
         """Somebody flushes the layer; whether that is new, and not read again. Under the lock of the inbox."""
 
@@ -65,12 +68,20 @@ class Mailbox:
     """Reads the mailbox and the control entries of one client on one server.
 
     :param bound: entries that the mailbox may hold.
+    :param lease_ms: milliseconds after which a process that has not registered counts as dead.
 
     All but the constructor is called in the thread of the loop that drives the connection.
     """
 
     def __init__(
-        self, keys: Keys, client: str, inbox: CountedInbox, group_expiry: float | None, bound: int, owner: Owner
+        self,
+        keys: Keys,
+        client: str,
+        inbox: CountedInbox,
+        group_expiry: float | None,
+        bound: int,
+        lease_ms: int,
+        owner: Owner,
     ) -> None:
         self.memberships = Memberships(group_expiry)
         #: Up to where the mailbox and the control entries were read.
@@ -79,6 +90,7 @@ class Mailbox:
         self._keys = (keys.mailbox(client), keys.control(client))
         self._mailbox_key = self._keys[0].encode()
         self._inbox = inbox
+        self._lease_ms = lease_ms
         self._owner = owner
         self._connection: Connection | None = None
         self._is_to_go_on = False  # a batch was delivered, and nothing was asked since
@@ -168,11 +180,12 @@ class Mailbox:
         if isinstance(batch, Exception) or isinstance(server_time, Exception):
             connection.fail(batch if isinstance(batch, Exception) else server_time)
             return
+        server_ms = int(server_time[0]) * 1000 + int(server_time[1]) // 1000
         messages, control = self._split(batch)
         if len(control) == _BATCH:
-            self._read_control(connection, messages, control)
+            self._read_control(connection, messages, control, server_ms)
             return
-        self._deliver(messages, control, int(server_time[0]) * 1000 + int(server_time[1]) // 1000)
+        self._deliver(messages, control, server_ms)
         connection.soon(self._go_on, connection)
 
     def _go_on(self, connection: Connection) -> None:
@@ -185,7 +198,7 @@ class Mailbox:
             self._wait(connection)
             connection.flush()
 
-    def _read_control(self, connection: Connection, messages: list[Any], control: list[Any]) -> None:
+    def _read_control(self, connection: Connection, messages: list[Any], control: list[Any], server_ms: int) -> None:
         """There may be more control entries that belong before these messages: read all of them first."""
 
         def more(reply: Any) -> None:
@@ -199,7 +212,7 @@ class Mailbox:
             else:
                 connection.ask(_TIME, lambda time: self._arrived(connection, [(self._mailbox_key, messages)], time))
                 with self._inbox.lock:
-                    self._apply_all(control)
+                    self._apply_all(control, server_ms)
 
         def ask() -> None:
             connection.ask(pack(*_LOOK, self._keys[1], control[-1][0]), more)
@@ -225,9 +238,12 @@ class Mailbox:
                 self._is_to_go_on = True
                 self._owner.will_give_back()
             if control:
-                self._apply_all(control)
+                self._apply_all(control, server_ms)
             if messages:
                 self._deliver_all(messages, control, server_ms)
+            elif control:  # both were read at one moment: no message from before it is still to come
+                self.memberships.forget_departed()
+                self._discarded.clear()
             self._untrimmed += len(messages) + len(control)
             self._untrimmed_bytes += sum(len(fields[1]) for _, fields in messages)
             if self._untrimmed >= self._keep_at_most or self._untrimmed_bytes >= _UNTRIMMED_BYTES:
@@ -265,7 +281,7 @@ class Mailbox:
                 if kind == 64:  # "@": a group
                     self._deliver_to_group(name[1:], payload, position_of(entry), deadline)
                 elif kind == 33:  # "!": a command
-                    self._obey(int(writer), payload.decode(), control)
+                    self._obey(int(writer), payload.decode(), control, server_ms)
                 elif self._discarded and self._discarded.get(name, START) >= position_of(entry):
                     self._inbox.free(name, 1)
                 else:
@@ -277,11 +293,11 @@ class Mailbox:
         self.position = max(self.position, position_of(messages[-1][0]))
         self._pass_by()
 
-    def _obey(self, epoch: int, acknowledge_to: str, control: list[Any]) -> None:
+    def _obey(self, epoch: int, acknowledge_to: str, control: list[Any], server_ms: int) -> None:
         if self._owner.is_flushed(epoch, acknowledge_to):
             # What is there to read was all written after the flush, which emptied both streams.
             self.control_position = START
-            self._apply_all(control)
+            self._apply_all(control, server_ms)
 
     def _deliver_to_group(self, group: str, payload: bytes, position: Position, deadline: float) -> None:
         channels = self.memberships.reached(group, position)
@@ -299,7 +315,8 @@ class Mailbox:
 
     # Control
 
-    def _apply_all(self, entries: list[Any]) -> None:
+    def _apply_all(self, entries: list[Any], server_ms: int) -> None:
+        joined_late = set()
         for entry, fields in entries:
             position = position_of(entry)
             if position > self.control_position:
@@ -314,6 +331,11 @@ class Mailbox:
                     self._inbox.miss(_WHERE, "malformed")
                 else:
                     self._apply(what, group, channel, after)
+                    if what == "join" and server_ms - position[0] >= self._lease_ms:
+                        joined_late.add(group)
+        for group in joined_late:
+            if self.memberships.members(group):
+                self._owner.may_be_unlisted(group)
         waiting, self._when_applied = self._when_applied, []
         for entry, call in waiting:
             self.when_applied(entry, call)

@@ -66,6 +66,10 @@ class Memberships(Groups):
             else:
                 del self._departed[group]
 
+    def forget_departed(self) -> None:
+        """Forget who has left: no message from before will come any more."""
+        self._departed.clear()
+
     def groups(self) -> Collection[str]:
         """The groups that have members now."""
         return tuple(self._members)

@@ -48,7 +48,8 @@ class QueueShard(Shard):
         group_expiry: float | None,
         owner: QueueClient,
     ) -> None:
-        self.mailbox = Mailbox(terms.keys, client, inbox, group_expiry, terms.mailbox_capacity, self)
+        bound, lease_ms = terms.mailbox_capacity, terms.lease_ms
+        self.mailbox = Mailbox(terms.keys, client, inbox, group_expiry, bound, lease_ms, self)
         super().__init__(server, client, inbox, terms, send_timeout, group_expiry)
         self.owner = owner
         #: Tells the server which places are free.
@@ -181,6 +182,9 @@ class QueueShard(Shard):
     def has_no_members(self, group: str) -> None:
         position = as_text(self.mailbox.control_position)
         self.tell(scripts.delist, (self.keys.group(group),), self.client, position)
+
+    def may_be_unlisted(self, group: str) -> None:
+        self.tell(scripts.list_again, (self.keys.group(group),), self.client, self.group_ttl_ms)
 
     def is_flushed(self, epoch: int, acknowledge_to: str) -> bool:
         if is_new := epoch > self._flushed:
