@@ -103,7 +103,8 @@ class NormalChannels:
         woken = False
         while True:
             with inbox.lock:
-                if self._times_closed != times_closed:
+                # Without a reader there is no bell that could wake this: the layer was closed just before it began.
+                if self._times_closed != times_closed or self._client.reader is None:
                     raise LayerClosed(f"the layer was closed while receive({channel!r}) waited")
                 self._tidy()
                 self._slot = self._client.slot
