@@ -4,7 +4,7 @@
 
     Exception
     ├── ChannelFull                 send(): the channel holds as many unread messages as it may
-    ├── MessageTooLarge             send(), group_send(): more than MESSAGE_LIMIT bytes as JSON
+    ├── MessageTooLarge             send(), group_send(): more than MESSAGE_LIMIT bytes as JSON, or no room for it
     ├── LayerClosed                 receive(): the layer was closed while it waited
     ├── TypeError
     │   └── InvalidMessage          send(), group_send(): a value that some backend could not carry
@@ -69,22 +69,24 @@ class ChannelFull(_ChannelFull):
 
 
 class MessageTooLarge(_MessageTooLarge):
-    """The message would take more than ``limit`` bytes as compact JSON; it was not sent.
+    """The message would take more than ``limit`` bytes; it was not sent.
 
     ``size`` is the exact number of bytes where it was computed, ``None`` where the message has so many values that
-    counting on would be pointless.
+    counting on would be pointless. ``measure`` says of what: ``"as JSON"``, compact, for the limit of all layers, or
+    ``"encoded"``, as the serializer of the layer made it, where that could never fit into the layer's own memory.
     """
 
-    def __init__(self, size: int | None = None, limit: int | None = None) -> None:
+    def __init__(self, size: int | None = None, limit: int | None = None, measure: str = "as JSON") -> None:
         self.size = size
         self.limit = limit
+        self.measure = measure
         super().__init__(size, limit)
 
     def __str__(self) -> str:
         if self.limit is None:
             return "the message is too large"
         size = f"{self.size:,} bytes" if self.size is not None else f"more than {self.limit:,} bytes"
-        return f"the message takes {size} as JSON; a channel layer carries at most {self.limit:,}: send it in parts"
+        return f"the message takes {size} {self.measure}, and may take at most {self.limit:,}: send it in parts"
 
 
 class LayerClosed(Exception):  # noqa: N818 - the name is part of the contract, and says what happened

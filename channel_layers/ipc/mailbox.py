@@ -96,6 +96,13 @@ class Mailbox:
         self.missed = Missed(segment.words)
         self._rope = rope
 
+    def most(self, name: bytes) -> int:
+        """Bytes of the largest message to a channel or group that it can ever hold. Without the lock.
+
+        :param name: of the channel or group, which takes room, too.
+        """
+        return self.ring.size - FIXED - len(name)
+
     # By senders, under the lock
 
     def push_message(self, key: int, name: bytes, capacity: int, payload: bytes, woken: int = 0) -> str | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ChannelFull, LayerClosed, LayerUnavailable, MessageTooLarge
 from ..waiters import Waiters
-from . import store
 from .locks import BUSY
 from .mailbox import FULL, NO_ROOM, TOO_LARGE
 from .ropes import Ropes
@@ -73,7 +72,7 @@ class NormalChannels:
 
     def _error(self, outcome: Any, channel: str, capacity: int, payload: bytes) -> Exception:
         if outcome is TOO_LARGE:
-            return MessageTooLarge(len(payload), store.room(self._client.memory)[0])
+            return MessageTooLarge(len(payload), self.stores.find(channel)[2].most, "encoded")
         return ChannelFull(channel, capacity if outcome is FULL else None)
 
     def push(self, found: Store, capacity: int, payload: bytes, deadline: float, channel: str) -> str | None:
@@ -103,7 +102,8 @@ class NormalChannels:
         woken = False
         while True:
             with inbox.lock:
-                if self._times_closed != times_closed:
+                # Without a reader there is no bell that could wake this: the layer was closed just before it began.
+                if self._times_closed != times_closed or self._client.reader is None:
                     raise LayerClosed(f"the layer was closed while receive({channel!r}) waited")
                 self._tidy()
                 self._slot = self._client.slot

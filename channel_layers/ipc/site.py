@@ -18,8 +18,9 @@ from . import directory as layout
 from . import faults, segment
 from .directory import FREE, HERE, JOINING, LEAVING, NORMALS, SLOTS, Directory
 from .locks import BUSY, RecordLocks
+from .mailbox import Mailbox
 from .segment import IN_ORDER
-from .wakeup import remove
+from .wakeup import Bell, remove
 
 # Bytes of the lock file.
 _DIRECTORY_BYTE = 0
@@ -115,7 +116,7 @@ class Site:
                     self._close()
                 raise
 
-    def furnish(self, slot: int, client: str, make: Callable[[], Any]) -> Any:
+    def furnish(self, slot: int, client: str, make: Callable[[], tuple[Bell, Mailbox]]) -> tuple[Bell, Mailbox]:
         """Give a client its mailbox, which ``make`` makes; return what that returns.
 
         :raises InvalidChannelLayerError: if there is no room.
@@ -123,20 +124,21 @@ class Site:
         """
 
         # Without the lock: to reserve memory takes long, and nobody else may touch what belongs to a living slot.
-        made = make()
-        if faults.hook is not None:
-            faults.hook("join.created")
+        bell, mailbox = make()
 
         def announce() -> None:
             self.directory.write_client(slot, client, True)
             self.directory.changed()
 
         try:
+            if faults.hook is not None:
+                faults.hook("join.created")
             self.with_directory(announce)
         except BaseException:
+            bell.close()
             self._remove_mailbox(slot)
             raise
-        return made
+        return bell, mailbox
 
     def with_directory(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run under the lock of the directory.

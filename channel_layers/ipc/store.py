@@ -4,7 +4,7 @@ A message stays until a receiver that runs takes it, under the lock; so there is
 is cancelled or dies. Who waits leaves the number of its slot here; who pushes rings for all of them, and each looks for
 itself. Group memberships of the channel are here as well, since they belong to no process.
 
-Whoever calls a method holds the lock of the channel, but for :meth:`grow`, and for :attr:`has_news`,
+Whoever calls a method holds the lock of the channel, but for :attr:`most`, :meth:`grow`, and for :attr:`has_news`,
 :meth:`is_waiting`, :meth:`is_of` and :meth:`is_member`, whose answer may be old at once.
 """
 
@@ -104,6 +104,11 @@ class Store:
     def has_news(self) -> bool:
         """Whether it holds any message. Without the lock."""
         return bool(self.words[HEAD] != self.words[TAIL])
+
+    @property
+    def most(self) -> int:
+        """Bytes of the largest message that it can ever hold. Without the lock."""
+        return self.ring.size - _RECORD.size
 
     def look(self, waiting: int) -> int:
         """How many messages it holds, some of them perhaps expired; if there are none, wait in a slot."""

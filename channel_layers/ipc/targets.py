@@ -16,7 +16,6 @@ from .directory import VERSION
 from .door import Door
 from .locks import BUSY
 from .mailbox import FIXED, FULL, GROUP, KIND, SLEEPING, TOO_LARGE, Mailbox, Shape
-from .store import _RECORD as _IN_STORE
 from .store import Store
 from .wakeup import Rope
 
@@ -177,7 +176,7 @@ class Targets:
 
     def _settle(self, channel: str, box: Box, outcome: Any, arguments: tuple[Any, ...]) -> None:
         if outcome is TOO_LARGE:
-            raise MessageTooLarge(len(arguments[3]), box.mailbox.ring.size)
+            raise MessageTooLarge(len(arguments[3]), box.mailbox.most(arguments[1]), "encoded")
         # A channel that nobody empties may be that of a dead process; then there is nobody to send to.
         if self._client.site.bury(box.slot):
             return
@@ -267,7 +266,7 @@ def _require_room(
     :raises MessageTooLarge: before anything is sent. Where some can take it, the others miss it, and that is counted.
     """
     key, name = group
-    sizes = [box.mailbox.ring.size - FIXED - len(name) for box in boxes if box.mailbox.has_group(key)]
-    sizes += [store.ring.size - _IN_STORE.size for _, _, store in stores if store.is_member(key)]
+    sizes = [box.mailbox.most(name) for box in boxes if box.mailbox.has_group(key)]
+    sizes += [store.most for _, _, store in stores if store.is_member(key)]
     if sizes and len(payload) > max(sizes):
-        raise MessageTooLarge(len(payload), max(sizes))
+        raise MessageTooLarge(len(payload), max(sizes), "encoded")

@@ -135,8 +135,9 @@ class Watch:
                 loop.remove_reader(self._descriptor)
             self._bell.close()
 
-        if loop is None or not self._in(loop, end):
-            self._bell.close()
+        # A loop that stands still may never run again: then what was left to it would not be done.
+        if loop is None or not loop.is_running() or not self._in(loop, end):
+            end()
 
     def abandon(self) -> None:
         """After fork(): the loop is the parent's, or shares its selector."""

@@ -171,6 +171,17 @@ def test_loops_that_are_closed_are_forgotten(prefix: str) -> None:
     asyncio.run(layer.close())
 
 
+def test_a_home_that_stands_still_keeps_no_bell_open(home: Home) -> None:
+    """It may never run again, and then nothing that was left to it is ever done."""
+    watch = home.layer._client.watch
+    assert watch is not None
+    assert is_watching(home.layer, home.loop)
+    home.stop()
+    asyncio.run(home.layer.close())
+    assert watch._bell.descriptor < 0, "it is closed"
+    assert not home.loop.remove_reader(watch._descriptor), "it was removed: another file may get its number"
+
+
 def test_what_a_loop_hears_that_watches_no_more_is_not_lost(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread may let another loop watch after this one has looked whether it still does."""
     go_on = threading.Event()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from processes import Worker, until_quiet
 
+from channel_layers import LayerClosed
 from channel_layers.ipc import IPCChannelLayer
 from channel_layers.ipc.locks import BUSY, RecordLocks
 from channel_layers.ipc.store import Store
@@ -175,6 +176,25 @@ async def test_who_closes_its_layer_waits_no_more(prefix: str) -> None:
         await asyncio.wait({waiting})
         assert waiting.exception() is not None
         assert store.waiting() == []
+
+
+@pytest.mark.parametrize("joins_again", [False, True])
+@pytest.mark.parametrize("is_alone", [False, True])
+async def test_a_receive_that_a_close_overtakes_ends(prefix: str, is_alone: bool, joins_again: bool) -> None:
+    """Another thread closes the layer after it was seen to be open, and before anybody waits."""
+    async with (
+        IPCChannelLayer(prefix=prefix, message_memory=SMALL) as layer,
+        IPCChannelLayer(prefix=prefix, message_memory=SMALL) as other,
+    ):
+        if not is_alone:
+            await other.new_channel()
+        waiting = layer._receive("work")
+        await layer.close()
+        if joins_again:
+            await layer.send("other", {})  # which needs no bell, so nobody can ring for who waits
+        with pytest.raises(LayerClosed):
+            await asyncio.wait_for(waiting, 2)
+        assert not layer._client.normal._waiters
 
 
 async def test_a_look_costs_nothing_for_the_channels_where_nothing_happens(

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from processes import until_quiet
 
+from channel_layers import LayerUnavailable
 from channel_layers.conformance.running import start_thread
-from channel_layers.ipc import IPCChannelLayer
+from channel_layers.ipc import IPCChannelLayer, client
+from channel_layers.ipc.locks import BUSY, RecordLocks
 from channel_layers.ipc.wakeup import Bell, Rope
 
 DEADLINE = 60
@@ -153,6 +155,28 @@ async def test_a_sender_without_descriptors_silences_nobody(prefix: str, monkeyp
 
 async def _both(layer: IPCChannelLayer, channel: str) -> list[int]:
     return [(await layer.receive(channel))["n"] for _ in range(2)]
+
+
+@pytest.mark.asyncio
+async def test_who_cannot_announce_its_mailbox_keeps_no_bell(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes another with the next try."""
+    made = []
+
+    class Noted(Bell):
+        def __init__(self, path: str, permissions: int) -> None:
+            super().__init__(path, permissions)
+            made.append(self)
+
+    async with IPCChannelLayer(prefix=prefix) as layer:
+        await layer.send("work", {"n": 0})  # so that it has joined
+        with monkeypatch.context() as held:
+            held.setattr(client, "Bell", Noted)
+            held.setattr(RecordLocks, "run_now", lambda *arguments: BUSY)  # as by a process that was stopped
+            for _ in range(3):
+                with pytest.raises(LayerUnavailable):
+                    await layer.new_channel()
+        assert [bell.descriptor for bell in made] == [-1, -1, -1]
+        assert await asyncio.wait_for(layer.receive("work"), DEADLINE) == {"n": 0}
 
 
 def test_a_home_that_stands_still_holds_nobody_up(prefix: str) -> None:

@@ -32,7 +32,14 @@ def test_texts_say_what_happened() -> None:
     assert str(full) == "channel 'room' is full: no room (message_memory)"
     assert str(channel_layers.ChannelFull("room", 5)) == "channel 'room' is full: it holds 5 unread messages"
     assert "more than 10 bytes" in str(channel_layers.MessageTooLarge(None, 10))
+    assert "takes 11 bytes as JSON, and may take at most 10" in str(channel_layers.MessageTooLarge(11, 10))
     assert str(channel_layers.InvalidMessage("message[1]", "is odd")) == "message[1]: is odd"
+
+
+def test_a_size_that_is_not_that_of_json_says_so() -> None:
+    error = channel_layers.MessageTooLarge(4056, 4020, "encoded")
+    assert str(error) == "the message takes 4,056 bytes encoded, and may take at most 4,020: send it in parts"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_errors_of_channels_are_caught() -> None:
