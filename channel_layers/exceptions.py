@@ -59,7 +59,7 @@ class ChannelFull(_ChannelFull):
         self.channel = channel
         self.capacity = capacity
         self.reason = reason
-        super().__init__(channel, capacity, reason)
+        super().__init__(channel, capacity)
 
     def __str__(self) -> str:
         if self.capacity is None:

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from .exceptions import LayerClosed
@@ -107,16 +107,18 @@ class Inbox:
 
     # Delivery
 
-    async def take(self, channel: str) -> Any:
+    def take(self, channel: str) -> Coroutine[Any, Any, Any]:
         """The oldest message of a channel, or of all channels under a ``prefix!``; waits until there is one.
 
         Cancelling it at any moment loses nothing: a message is taken only by a receiver that runs, in the step that
         returns it.
 
-        :raises LayerClosed: when the inbox was closed while this waited.
+        :raises LayerClosed: when the inbox was closed since this was called.
         """
+        return self._take(channel, self._times_closed)  # which may run later, and in another loop
+
+    async def _take(self, channel: str, times_closed: int) -> Any:
         woken = False
-        times_closed = self._times_closed
         while True:
             with self.lock:
                 if self._times_closed != times_closed:

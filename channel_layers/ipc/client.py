@@ -134,7 +134,7 @@ class Client:
                 self.normal_members.forget()
                 self.inbox.close()
                 self.inbox.use(None)
-                self.reader = None
+                self.reader = self.door = None
                 self.memberships.clear()
             self.targets.forget()
             if watch is not None:

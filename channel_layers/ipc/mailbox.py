@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import struct
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from ..exceptions import ChannelFull
 from . import faults
 from .counters import NOWHERE, Counters
 from .missed import Missed
@@ -44,6 +45,15 @@ _MASK = 0xFFFF_FFFF
 FULL: Final = "full"
 NO_ROOM: Final = "no room"
 TOO_LARGE: Final = "too large"
+
+
+def channel_full(channel: str, capacity: int, outcome: Any) -> ChannelFull:
+    """The error for a message that was not pushed, saying why."""
+    if outcome is FULL:
+        return ChannelFull(channel, capacity)
+    if outcome is NO_ROOM:
+        return ChannelFull(channel, reason="there is no room for more in its shared memory (message_memory)")
+    return ChannelFull(channel, reason="it is locked by a process that was stopped")
 
 
 class Shape(NamedTuple):

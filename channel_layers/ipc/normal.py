@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ChannelFull, LayerClosed, LayerUnavailable, MessageTooLarge
+from ..exceptions import LayerClosed, LayerUnavailable, MessageTooLarge
 from ..waiters import Waiters
 from .locks import BUSY
-from .mailbox import FULL, NO_ROOM, TOO_LARGE
+from .mailbox import FULL, NO_ROOM, TOO_LARGE, channel_full
 from .ropes import Ropes
 from .store import CRAMPED, Store
 from .stores import MOVED, Stores
@@ -73,7 +73,7 @@ class NormalChannels:
     def _error(self, outcome: Any, channel: str, capacity: int, payload: bytes) -> Exception:
         if outcome is TOO_LARGE:
             return MessageTooLarge(len(payload), self.stores.find(channel)[2].most, "encoded")
-        return ChannelFull(channel, capacity if outcome is FULL else None)
+        return channel_full(channel, capacity, outcome)
 
     def push(self, found: Store, capacity: int, payload: bytes, deadline: float, channel: str) -> str | None:
         """Append a message; None, or why not. Under the lock of the channel."""

@@ -8,14 +8,14 @@ from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ChannelFull, LayerUnavailable, MessageTooLarge
+from ..exceptions import LayerUnavailable, MessageTooLarge
 from ..names import client_id_of
 from . import segment
 from .counters import hash_of
 from .directory import VERSION
 from .door import Door
 from .locks import BUSY
-from .mailbox import FIXED, FULL, GROUP, KIND, SLEEPING, TOO_LARGE, Mailbox, Shape
+from .mailbox import FIXED, FULL, GROUP, KIND, SLEEPING, TOO_LARGE, Mailbox, Shape, channel_full
 from .store import Store
 from .wakeup import Rope
 
@@ -181,7 +181,7 @@ class Targets:
         if self._client.site.bury(box.slot):
             return
         if outcome is not None:
-            raise ChannelFull(channel, arguments[2] if outcome is FULL else None)
+            raise channel_full(channel, arguments[2], outcome)
 
     # Groups
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import stat
 import subprocess
@@ -283,3 +284,20 @@ async def test_an_idle_layer_uses_no_processor_time(prefix: str) -> None:
         after = os.times()
         assert after.user + after.system - before.user - before.system < 0.02
         waiting.cancel()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not show what is mapped")
+def test_a_layer_that_is_closed_keeps_nothing_mapped(prefix: str) -> None:
+    layer = IPCChannelLayer(prefix=prefix)
+
+    async def use_and_close() -> set[str]:
+        await use(layer)
+        names = set(remains(prefix))
+        await layer.close()
+        return names
+
+    names = asyncio.run(use_and_close())
+    gc.collect()
+    mapped = Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert names
+    assert [name for name in names if f"{name} (deleted)" in mapped] == []

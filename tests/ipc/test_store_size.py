@@ -9,7 +9,7 @@ from in_small_memory import run_in_small_memory
 from processes import Worker
 from shared_memory import SHARED, remains
 
-from channel_layers import MessageTooLarge
+from channel_layers import ChannelFull, MessageTooLarge
 from channel_layers.ipc import IPCChannelLayer
 
 SMALL = 64 << 10
@@ -31,6 +31,17 @@ async def test_a_channel_that_is_read_stays_small(prefix: str) -> None:
             await layer.send("work", {"n": n, "text": "x" * 5000})
             assert (await layer.receive("work"))["n"] == n
         assert taken(prefix) <= SMALL
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["normal", "specific"])
+async def test_who_is_refused_for_want_of_room_hears_it(prefix: str, kind: str) -> None:
+    async with IPCChannelLayer(prefix=prefix, capacity=100_000) as layer:
+        channel = "work" if kind == "normal" else await layer.new_channel()
+        with pytest.raises(ChannelFull, match=r"no room .*message_memory") as caught:  # noqa: PT012
+            for _ in range(100_000):
+                await layer.send(channel, {"text": "x" * 50_000})
+        assert caught.value.capacity is None
 
 
 @pytest.mark.asyncio

@@ -382,6 +382,16 @@ async def test_close_ends_who_waits_and_leaves_it_usable() -> None:
 
 
 @pytest.mark.asyncio
+async def test_close_ends_what_has_not_begun_to_wait() -> None:
+    inbox = make_inbox()
+    waiting = inbox.take("a")
+    with inbox.lock:
+        inbox.close()
+    with pytest.raises(LayerClosed):
+        await asyncio.wait_for(waiting, 10)
+
+
+@pytest.mark.asyncio
 async def test_who_waits_goes_on_after_clear() -> None:
     inbox = make_inbox()
     waiting = asyncio.ensure_future(inbox.take("a"))
