@@ -1,7 +1,7 @@
 """The option ``hosts``: every form in which a Redis server can be given, made into a list of servers.
 
 =============================================================  ===========================================
-``None``                                                       ``localhost:6379``
+``None``, an empty list                                        ``localhost:6379``
 ``"redis://user:password@host:6379/0"``                        also ``rediss://``, ``unix:///path?db=0``
 ``("host", 6379)``
 ``{"address": <either>, "password": ..., "ssl": True}``        and whatever redis-py's connections take
@@ -62,6 +62,8 @@ def parse_hosts(
 
 
 def _servers(hosts: Any, given: list[str], others: dict[str, Any]) -> list[Server]:
+    if isinstance(hosts, (list, tuple)) and not hosts:
+        hosts = None
     if given:
         if hosts is not None:
             raise InvalidChannelLayerError(
@@ -89,8 +91,6 @@ def _servers(hosts: Any, given: list[str], others: dict[str, Any]) -> list[Serve
         raise InvalidChannelLayerError(
             f"hosts must be a list of hosts, even if there is only one, not {type(hosts).__name__}"
         )
-    if not hosts:
-        raise InvalidChannelLayerError("hosts is empty: name a server, or leave the option out for localhost:6379")
     return [_server(f"hosts[{index}]", host) for index, host in enumerate(hosts)]
 
 
@@ -152,7 +152,9 @@ def _behind_sentinels(
             f"{prefix}{master_key} must be the name by which the Sentinels know the master, not {shown(master_name)}"
         )
     where = f"{prefix}sentinel_kwargs"
-    common = _options(where, {} if sentinel_kwargs is None else sentinel_kwargs, "db")
+    common = _options(where, {} if sentinel_kwargs is None else sentinel_kwargs)
+    if common.pop("db", 0):  # 0 is what a connection has that is not told
+        raise InvalidChannelLayerError(f"{where}: db has no meaning beside sentinels")
     nodes = []
     for index, pair in enumerate(sentinels):
         node = {**common, **_pair(f"{prefix}sentinels[{index}]", pair)}
@@ -164,11 +166,11 @@ def _behind_sentinels(
     return _built(where, SentinelServer, name or address, master_name, nodes, options, f"{address} by {listed}")
 
 
-def _options(where: str, options: Any, *more: str) -> dict[str, Any]:
+def _options(where: str, options: Any) -> dict[str, Any]:
     """Options for a connection whose address comes from elsewhere."""
     if not isinstance(options, Mapping):
         raise InvalidChannelLayerError(f"{where} must be a dict, not {type(options).__name__}")
-    for key in ("address", "host", "port", "path", "unix_socket_path", *more):
+    for key in ("address", "host", "port", "path", "unix_socket_path"):
         if key in options:
             raise InvalidChannelLayerError(f"{where}: {key} has no meaning beside sentinels")
     result = checked(where, options)

@@ -91,8 +91,12 @@ def test_tls(host: Any, attributes: dict[str, Any]) -> None:
     assert {key: getattr(made, key) for key in attributes} == attributes
 
 
-def test_no_hosts() -> None:
-    assert [server.name for server in parse_hosts(None)] == ["localhost:6379/0"]
+@pytest.mark.parametrize("hosts", [None, [], ()])
+def test_no_hosts(hosts: Any) -> None:
+    """An empty list is what None is, as in channels_redis."""
+    assert [server.name for server in parse_hosts(hosts)] == ["localhost:6379/0"]
+    (server,) = parse_hosts(hosts, sentinels=[("s", 1)], service_name="m")
+    assert server.name == "sentinel:m/0"
 
 
 def test_several_hosts() -> None:
@@ -134,6 +138,18 @@ def test_sentinels() -> None:
         master = connection(server._master("10.0.0.1", 6379))
         assert (master.host, master.port, master.password, master.db) == ("10.0.0.1", 6379, "pw", 2)
     assert [server.name for server in parse_hosts([{**host, "name": "a"}])] == ["a"]
+
+
+@pytest.mark.parametrize("db", [0, "0", None])
+def test_database_of_a_sentinel_that_names_none(db: Any) -> None:
+    """Sentinels have no databases; to name the first changes nothing, and configurations do."""
+    options = {"db": db, "password": "watch"}
+    for (server,) in (
+        parse_hosts([{**SENTINEL, "sentinel_kwargs": options}]),
+        parse_hosts(None, sentinels=[("s", 1)], service_name="m", sentinel_kwargs=options),
+    ):
+        (node,) = server._sentinels
+        assert (connection(node).db, connection(node).password) == (0, "watch")
 
 
 def test_two_masters_of_one_name() -> None:
@@ -180,7 +196,6 @@ SENTINEL = {"sentinels": [("s", 26379)], "master_name": "m"}
         (("localhost", 6379), "hosts must be a list of hosts, even if there is only one: [(host, port)]"),
         (["localhost", "6379"], "hosts must be a list of hosts, even if there is only one: [(host, port)]"),
         (6379, "hosts must be a list"),
-        ([], "hosts is empty"),
         ([("h", 1), None], "hosts[1] must be a URL, a (host, port) pair or a dict, not NoneType"),
         ([b"redis://:secret@h"], "hosts[0] must be a URL, a (host, port) pair or a dict, not bytes"),
         ([("h", 1), ("h", 1)], "hosts[1] is the same server as hosts[0]: h:1/0"),
@@ -265,6 +280,8 @@ SENTINEL = {"sentinels": [("s", 26379)], "master_name": "m"}
         ([{**SENTINEL, "sentinel_kwargs": "x"}], "hosts[0]: sentinel_kwargs must be a dict, not str"),
         ([{**SENTINEL, "sentinel_kwargs": {"passwd": 1}}], "hosts[0]: sentinel_kwargs: unknown option 'passwd'"),
         ([{**SENTINEL, "sentinel_kwargs": {"db": 1}}], "hosts[0]: sentinel_kwargs: db has no meaning beside sentinels"),
+        ([{**SENTINEL, "sentinel_kwargs": {"db": "2"}}], "sentinel_kwargs: db has no meaning beside sentinels"),
+        ([{**SENTINEL, "sentinel_kwargs": {"db": -1}}], "hosts[0]: sentinel_kwargs: db must be the number of a"),
         ([{**SENTINEL, "is_master": False}], "hosts[0]: is_master cannot be used: a layer writes"),
         ([{"host": "h", "sentinel_kwargs": {}}], "hosts[0]: sentinel_kwargs needs sentinels and master_name"),
     ],

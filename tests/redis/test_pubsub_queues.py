@@ -14,7 +14,7 @@ from proxy import TcpProxy
 from pubsub_sites import PubSubSite, take
 from redis_servers import RedisServer
 
-from channel_layers import ChannelFull, LayerClosed
+from channel_layers import ChannelFull, LayerClosed, LayerUnavailable
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisPubSubChannelLayer
 
@@ -146,6 +146,34 @@ class TestAsMembers:
         assert await take(layer, "full") == {"n": 0}
         assert [(await take(layer, "jobs"))["n"] for _ in range(5)] == list(range(5))
         assert layer.statistics().dropped == {"full": 4}
+
+    async def test_refused_for_want_of_memory_reaches_nobody(self, own_redis_server: RedisServer) -> None:
+        """Neither the normal channels of the group nor its other members: to publish comes last. It takes no memory, so
+        whatever has nothing to do with normal channels goes on.
+        """
+        site = PubSubSite(own_redis_server)
+        layer, other = site.layer(), site.layer()
+        channels = [await layer.new_channel(), await other.new_channel()]
+        for group in ("room", "hall"):
+            await layer.group_add(group, channels[0])
+            await other.group_add(group, channels[1])
+        for name in ("jobs", "others"):
+            await layer.group_add("room", name)
+        limit = own_redis_server.config("maxmemory", 1)
+        for verb, name in ((layer.group_send, "room"), (layer.send, "jobs")):
+            with pytest.raises(LayerUnavailable, match="OOM"):
+                await verb(name, {"n": "refused"})
+        await layer.group_send("hall", {"n": 1})
+        await layer.send(channels[1], {"n": 2})
+        assert [await take(other, channels[1]) for _ in "12"] == [{"n": 1}, {"n": 2}]
+        own_redis_server.config("maxmemory", limit)
+        await layer.group_send("room", {"n": 3})
+        assert [await take(layer, channels[0]) for _ in "12"] == [{"n": 1}, {"n": 3}]
+        for name in (channels[1], "jobs", "others"):
+            assert await take(other, name) == {"n": 3}
+        for each in (layer, other):
+            assert each.statistics().unread == 0
+            await each.close()
 
     async def test_discarded(self, site: PubSubSite) -> None:
         layer = site.layer()
