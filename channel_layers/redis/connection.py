@@ -251,7 +251,7 @@ class Connection:
                 data = self._sock.recv(_READ_SIZE)
                 if not data:
                     raise ConnectionResetError("the server closed the connection")
-                self._patience.has_heard = True
+                self._patience.heard()
                 self._parser.feed(data)
                 # A TLS socket may hold more than the selector knows of.
                 if len(data) < _READ_SIZE and not self._is_tls:

@@ -6,6 +6,7 @@ Who answers slowly, since it was asked much, is not away: what counts is whether
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 
@@ -19,8 +20,7 @@ class Patience:
     """
 
     def __init__(self, seconds: float, owed: Collection[object], is_over: Callable[[Exception], None]) -> None:
-        #: Whether anything came since the latest look.
-        self.has_heard = False
+        self._heard_at = time.monotonic()
         self._seconds = seconds
         self._owed = owed
         self._is_over = is_over
@@ -30,9 +30,13 @@ class Patience:
 
     def written(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
         """The commands up to this number were written now."""
-        self._written.append((number, loop.time()))
+        self._written.append((number, time.monotonic()))
         if self._timer is None:
             self._look(loop)
+
+    def heard(self) -> None:
+        """Something came, whatever it was."""
+        self._heard_at = time.monotonic()
 
     def answered(self, number: int) -> None:
         """The commands up to this number are answered."""
@@ -43,6 +47,7 @@ class Patience:
     def begin_anew(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have all the time again: replies may have come while no loop was there to read them."""
         self.stop()
+        self.heard()
         if self._owed:
             self._timer = loop.call_later(self._seconds, self._look, loop)
 
@@ -56,12 +61,10 @@ class Patience:
         self._timer = None
         if not self._owed:
             return
-        left = self._seconds
+        silent_since = self._heard_at
         if self._written:
-            left += self._written[0][1] - loop.time()
-        if left <= 0 and self.has_heard:
-            left = self._seconds
-        self.has_heard = False
+            silent_since = max(silent_since, self._written[0][1])
+        left = silent_since + self._seconds - time.monotonic()
         if left <= 0:
             self._is_over(TimeoutError(f"no reply within {self._seconds:g} s"))
         else:
