@@ -32,7 +32,7 @@ test-uvloop: system $(VENV)/.dev
 
 # Nothing may depend on assert statements in the package: python -O removes them.
 test-optimized: $(VENV)/.dev
-	$(BIN)/python -O -m pytest -q -n 2 --dist loadfile -W ignore::pytest.PytestConfigWarning tests/unit tests/test_conformance_memory.py
+	$(BIN)/python -O -m pytest -q -n 4 --dist loadfile -W ignore::pytest.PytestConfigWarning tests/unit tests/test_conformance_memory.py
 
 # What is uploaded is tested, not only what lies in the checkout.
 test-wheel: $(VENV)/.dev
@@ -41,8 +41,8 @@ test-wheel: $(VENV)/.dev
 	$(BIN)/python -m venv --clear $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python $(PIP) dist/*.whl
 	cd tests/wheel && ../../$(WHEEL_VENV)/bin/python smoke.py
-	$(WHEEL_VENV)/bin/python $(PIP) "$$(ls dist/*.whl)[test]" pytest-timeout
-	cd tests/wheel && ../../$(WHEEL_VENV)/bin/pytest -c pytest.ini --rootdir . -q . ../unit
+	$(WHEEL_VENV)/bin/python $(PIP) "$$(ls dist/*.whl)[test]" pytest-timeout pytest-xdist
+	cd tests/wheel && ../../$(WHEEL_VENV)/bin/pytest -c pytest.ini --rootdir . -q -n 4 --dist loadfile . ../unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
