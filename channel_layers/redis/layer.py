@@ -159,6 +159,8 @@ class RedisLayer(BaseChannelLayer, Generic[AnyClient]):
         return "!" not in channel or client_id_of(channel) == self._client.id
 
     async def _new_channel(self, prefix: str) -> str:
+        # Others may add it to groups before anybody receives here: a process that has no mailbox would count as dead.
+        self._client.start_reading()
         return self._new_name(prefix, self._client.id)
 
     def _group_send(self, group: str, payload: Any) -> Awaitable[None]:

@@ -27,7 +27,8 @@ async def test_what_was_taken_for_a_receiver_is_gone_when_it_looks(site: Site, w
     server.rpush(f"{site.prefix}:cl1:queue:jobs", f"{int((ends - layer.expiry) * 1000)}:a message")
     wait_until(lambda: inbox.held("jobs"), "it is taken")
     if way == "expired":
-        wait_until(lambda: inbox._queues["jobs"].items[0][0] < time.monotonic(), "it expires")
+        deadline = inbox._queues["jobs"].items[0][0]
+        wait_until(lambda: time.monotonic() > deadline, "it expires")
     with inbox.lock:
         if way == "discarded":
             inbox.discard("jobs")
@@ -43,10 +44,22 @@ def is_asked(layer: RedisChannelLayer) -> bool:
 
 
 @pytest.mark.asyncio
+async def test_who_has_only_made_a_name_is_not_dead(site: Site) -> None:
+    """Another process adds it to a group, and sends there more than a lease later."""
+    lease = 0.5
+    owner, other = site.layer(lease=lease), site.layer(lease=lease)
+    channel = await owner.new_channel()
+    await other.group_add("room", channel)
+    await asyncio.sleep(2 * lease)
+    await other.group_send("room", {"n": 1})
+    assert await within(DEADLINE, owner.receive(channel), "the message arrives") == {"n": 1}
+
+
+@pytest.mark.asyncio
 async def test_a_process_that_begins_to_read_after_it_was_taken_for_dead_is_listed_again(site: Site) -> None:
     lease = 0.5
     late, sender = site.layer(lease=lease), site.layer(lease=lease)
-    channel = await late.new_channel()
+    channel = late._new_name("specific", late._client.id)  # as new_channel(), with a server that cannot be reached yet
     await sender.group_add("room", channel)
     await asyncio.sleep(lease)
     await sender.group_send("room", {"n": 1})

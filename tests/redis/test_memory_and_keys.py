@@ -232,7 +232,7 @@ async def test_a_reader_that_stalls(own_site: Site, reader: str) -> None:
 async def test_who_is_refused_hears_which_bound_it_was(site: Site, overflow: str) -> None:
     options = {"capacity": 2, "mailbox_capacity": 3, "overflow": overflow}
     layer, sender = site.layer(**options), site.layer(**options)
-    one, other = await layer.new_channel(), await layer.new_channel()
+    one, other = (layer._new_name("specific", layer._client.id) for _ in range(2))  # of a process that does not read
     for _ in range(2):
         await sender.send(one, {})
     if overflow == "drop_new":

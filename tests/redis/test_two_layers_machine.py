@@ -44,7 +44,9 @@ class TwoLayers(RuleBasedStateMachine):
         self.layers = [
             RedisChannelLayer([self.server.address], prefix=self.prefix, capacity=CAPACITY) for _ in range(2)
         ]
-        self.names = [self.run(self.layers[owner].new_channel()) for owner in (0, 0, 1, 1)] + ["jobs.1", "jobs.2"]
+        # Not new_channel(), which begins to read: so that there are layers that do not.
+        owners = [self.layers[number] for number in (0, 0, 1, 1)]
+        self.names = [owner._new_name("specific", owner._client.id) for owner in owners] + ["jobs.1", "jobs.2"]
         self.groups = ["room.1", "room.2"]
 
     def let_read(self, layer: int) -> None:

@@ -241,7 +241,7 @@ class Mailbox:
                 self._apply_all(control, server_ms)
             if messages:
                 self._deliver_all(messages, control, server_ms)
-            elif control:  # both were read at one moment: no message from before it is still to come
+            elif control:  # both were looked at in one moment: no message from before is still to come
                 self.memberships.forget_departed()
                 self._discarded.clear()
             self._untrimmed += len(messages) + len(control)
