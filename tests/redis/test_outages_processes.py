@@ -132,7 +132,8 @@ class TestProcesses:
             mine = lane.readers[0].received["normal"]
             assert len(numbers) == len(set(numbers))
             assert not set(numbers) & set(mine)
-            assert set(numbers) | set(mine) <= lane.accepted
+            # What was refused may have arrived: a busy machine may have kept the server silent for a while.
+            assert set(numbers) | set(mine) <= lane.accepted | lane.refused.keys()
             # A process has at most one message that was taken for it, and that it has not told of.
             assert len(lane.accepted - set(mine) - set(numbers)) <= kills
 
