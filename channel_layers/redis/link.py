@@ -125,6 +125,9 @@ class Link:
                 loop.call_soon(end, up)
             try:
                 await up
+            except asyncio.TimeoutError:
+                if self.connection is None:  # it may have come in the same turn of a loop that had much to do
+                    raise
             finally:
                 del self._waiting[up]
                 if timer is not None:
