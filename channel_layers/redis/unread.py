@@ -29,8 +29,8 @@ class Popped:
 class RedisInbox(RemoteInbox):
     """An inbox into which the readers of a client deliver."""
 
-    #: Called under the lock when a normal channel lost what it held: whoever that was for waits on.
-    on_drop: Callable[[str], None] | None = None
+    #: Called under the lock when a channel lost what it held: whoever that was for waits on.
+    on_drop: Callable[[str], None] = staticmethod(lambda channel: None)
 
     def deliver_popped(self, channel: str, popped: Popped, deadline: float) -> None:
         """Append a message for somebody who waits: it had its place on the server, and no more come than wait."""
@@ -88,13 +88,11 @@ class RedisInbox(RemoteInbox):
 
     def _drop(self, reason: str, channel: str) -> None:
         super()._drop(reason, channel)
-        if self.on_drop is not None and "!" not in channel:
-            self.on_drop(channel)
+        self.on_drop(channel)
 
     def _drop_all(self, queue: ChannelQueue, reason: str) -> None:
         super()._drop_all(queue, reason)
-        if self.on_drop is not None and "!" not in queue.name:
-            self.on_drop(queue.name)
+        self.on_drop(queue.name)
 
     def tidy(self) -> None:
         """Drop what has expired, also in channels that nobody asks for."""

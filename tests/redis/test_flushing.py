@@ -54,14 +54,20 @@ async def test_flush_among_foreign_keys(own_site: Site) -> None:
 # Processes that do not answer
 
 
-async def hold_messages(layer: RedisChannelLayer, child: Child) -> None:
-    """What a process does that others stop or kill: it holds messages, and tells what it gets when it goes on."""
+async def fill(layer: RedisChannelLayer) -> str:
+    """A channel that is a member of the group and holds three messages."""
     channel = await layer.new_channel()
     await use(layer)
     await layer.group_add("room", channel)
     for n in range(3):
         await layer.send(channel, {"before": n})
     await eventually(lambda: layer.statistics().unread == 3, "they arrive")
+    return channel
+
+
+async def hold_messages(layer: RedisChannelLayer, child: Child) -> None:
+    """What a process does that others stop or kill: it holds messages, and tells what it gets when it goes on."""
+    channel = await fill(layer)
     child.tell((channel, layer.client_prefix))
     await child.hear()
     while True:
@@ -119,12 +125,7 @@ async def test_flush_and_a_process_whose_loop_blocks(site: Site) -> None:
     layer = site.layer(lease=SHORT_LEASE)
 
     async def work(child: Child) -> Any:
-        channel = await layer.new_channel()
-        await use(layer)
-        await layer.group_add("room", channel)
-        for n in range(3):
-            await layer.send(channel, {"before": n})
-        await eventually(lambda: layer.statistics().unread == 3, "they arrive")
+        channel = await fill(layer)
         child.tell(channel)
         child._hear()  # in the way that holds up the loop
         return [await layer.receive(channel), layer.statistics().dropped]
