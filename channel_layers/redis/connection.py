@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 import weakref
@@ -35,6 +36,14 @@ Reply = Callable[[Any], None]
 _READ_SIZE = 1 << 16
 _LATER = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
+#: What servers before 7.0 put before the error of a command that a script called.
+_IN_SCRIPT = re.compile(r"ERR Error running script .*?: -(?=[A-Z]+ )")
+
+
+def _reply_error(text: str) -> Exception:
+    error: Exception = hiredis.ReplyError(_IN_SCRIPT.sub("", text))
+    return error
+
 
 class Connection:
     """A socket with the commands that wait for their reply.
@@ -58,7 +67,7 @@ class Connection:
         self._fd = sock.fileno()
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._lost = lost
-        self._parser = hiredis.Reader()
+        self._parser = hiredis.Reader(replyError=_reply_error)
         self._waiting: deque[Reply] = deque()
         self._out: list[bytes] = []
         self._unsent: deque[bytes | memoryview] = deque()

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from .connection import Connection
 from .errors import RedisUnavailable
 
 #: The server is not the one that can do it, or not yet: it is left, and looked for anew.
 _WRONG_SERVER = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "UNKILLABLE", "BUSY ")
-
-#: What servers before 7.0 put before the error of a command that a script called.
-_IN_SCRIPT = re.compile(r"ERR Error running script .*?: -(?=[A-Z]+ )")
 
 #: The server has forgotten the text of a script; nothing was done.
 FORGOTTEN = "NOSCRIPT"
@@ -24,7 +19,7 @@ def refused(connection: Connection, reply: Exception, command: str) -> RedisUnav
     """
     if isinstance(reply, RedisUnavailable):
         return reply
-    text = _IN_SCRIPT.sub("", str(reply))
+    text = str(reply)
     if text.startswith(_WRONG_SERVER):
         connection.fail(reply)
     if text.startswith("NOPERM"):

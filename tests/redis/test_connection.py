@@ -181,16 +181,35 @@ async def test_after_the_end_everything_is_answered_at_once(opened: Opened) -> N
     assert not opened.lost  # closed by us: no loss to report
 
 
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ends = socket.socketpair()
+    ends[0].setblocking(False)
+    with ends[0], ends[1]:
+        yield ends
+
+
+@pytest.mark.asyncio
+class TestErrorsInScripts:
+    async def test_have_the_words_of_the_command_whatever_the_server(
+        self, ends: tuple[socket.socket, socket.socket]
+    ) -> None:
+        connection = Connection(ends[0], "here", 5, lambda *_: None)
+        connection.attach(asyncio.get_running_loop())
+        told: list[Any] = []
+        for _ in range(3):
+            connection.ask(b"a script", told.append)
+        around = b"-ERR Error running script (call to f_0a1b): @user_script:12: @user_script: 12: "
+        ends[1].sendall(around + b"-READONLY no: -YES or no\r\n" + around + b"a mistake\r\n-READONLY no\r\n")
+        await until(lambda: len(told) == 3, "it has answered")
+        connection.close()
+        assert all(isinstance(reply, hiredis.ReplyError) for reply in told)
+        assert list(map(str, told)) == ["READONLY no: -YES or no", around[1:].decode() + "a mistake", "READONLY no"]
+
+
 @pytest.mark.asyncio
 class TestWhoHasAsked:
     """It is told of the end, once."""
-
-    @pytest.fixture
-    def ends(self) -> Iterator[tuple[socket.socket, socket.socket]]:
-        ends = socket.socketpair()
-        ends[0].setblocking(False)
-        with ends[0], ends[1]:
-            yield ends
 
     async def test_ends_between_two_replies_of_one_read(self, ends: tuple[socket.socket, socket.socket]) -> None:
         connection = Connection(ends[0], "here", 5, lambda *_: None)
