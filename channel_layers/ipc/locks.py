@@ -25,6 +25,10 @@ except ImportError:  # Windows: the layer says so when it is built
 #: Seconds for which one call waits for a lock at the most: who holds it was stopped by a debugger or a signal.
 PATIENCE = 0.1
 
+#: Attempts that are made also after that: a machine that is too busy to let the waiter run may not let the holder run.
+#: On any other, there are twice as many within PATIENCE.
+_LEAST_LOOKS = 25
+
 #: Attempts before a waiter lets others run. A holder that runs needs a few microseconds, as ten attempts do.
 _SPINS = range(12)
 
@@ -129,10 +133,11 @@ class RecordLocks:
 async def keep_trying(attempt: Callable[..., Any], *arguments: Any) -> Any:
     """Call ``attempt`` until it does not return BUSY, or PATIENCE seconds are over; return what it returns."""
     end = time.monotonic() + PATIENCE
-    pause = 0.0
+    pause, left = 0.0, _LEAST_LOOKS
     while True:
         result = attempt(*arguments)
-        if result is not BUSY or time.monotonic() >= end:
+        left -= 1
+        if result is not BUSY or (left <= 0 and time.monotonic() >= end):
             return result
         await asyncio.sleep(pause)
         pause = min(0.002, pause + 0.0002)

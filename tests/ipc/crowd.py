@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from channel_layers.ipc import IPCChannelLayer
+from channel_layers.ipc import IPCChannelLayer, locks
 
 #: Processes, and messages of each kind that each of them sends to each.
 MEMBERS, MESSAGES = 8, 50
@@ -21,6 +21,7 @@ def run(prefix: str, number: int) -> None:
 
 
 async def _be_member(prefix: str, number: int) -> None:
+    locks.PATIENCE = DEADLINE  # with so many on a busy machine, one that it does not let run is as one that was stopped
     async with IPCChannelLayer(prefix=prefix, capacity=5000) as layer:
         channel, to_start = await layer.new_channel(), await layer.new_channel()
         await layer.group_add("room", channel)

@@ -13,6 +13,17 @@ from redis_sentinels import SentinelTopology
 from redis_servers import RedisServer, require_server
 from sites import Site
 
+from channel_layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[None]:
+    """Where a test does not say how long a send may take, a machine that is busy with other tests may take longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        for layer_class in (RedisChannelLayer, RedisPubSubChannelLayer):
+            patch.setitem(layer_class.__init__.__kwdefaults__, "send_timeout", 5.0)
+        yield
+
 
 @pytest.fixture(scope="module")
 def redis_server() -> Iterator[RedisServer]:

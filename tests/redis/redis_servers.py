@@ -10,8 +10,8 @@ import contextlib
 import functools
 import importlib.util
 import os
-import random
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -34,6 +34,11 @@ DEADLINE = 10.0
 # Below the ports that systems give to outgoing connections. A client that tries again and again to reach a server that
 # is down may else be given the server's own port, connect to itself, and keep the server from coming back.
 PORTS = range(20_000, 32_768)
+# Of the processes that run the tests, each has ports of its own, and no two of its servers the same: while one is down,
+# its clients would find the other.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_in_use: set[int] = set()
 
 WATCHDOG = 'cat; kill -9 "$0"; rm -rf "$1"'
 SKEWED = """
@@ -102,6 +107,13 @@ def skewed_python(offset: float) -> list[str]:
     return [sys.executable, "-c", SKEWED, str(offset)]
 
 
+def _take_port() -> int:
+    # Not by the generator that all share: Hypothesis seeds that, and several processes would try the same ports.
+    port = secrets.choice([port for port in PORTS[WORKER::WORKERS] if port not in _in_use])
+    _in_use.add(port)
+    return port
+
+
 class RedisServer:
     """One server without persistence, on a port and a Unix socket of its own; a context manager.
 
@@ -123,7 +135,7 @@ class RedisServer:
         # The folder's name is short: the path of a socket may have about a hundred characters.
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         try:
-            while not self._listens_on(random.choice(PORTS)):
+            while not self._listens_on(_take_port()):
                 pass
         except BaseException:
             self.__exit__()
@@ -135,6 +147,7 @@ class RedisServer:
             client.close()
         self._clients.clear()
         self.kill()
+        _in_use.discard(self.port)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __repr__(self) -> str:

@@ -456,7 +456,7 @@ async def test_a_request_that_comes_again_is_not_done_again(site: PubSubSite, se
 @pytest.mark.asyncio
 async def test_who_no_longer_waits_is_forgotten(own_redis_server: RedisServer) -> None:
     site = PubSubSite(own_redis_server)
-    layer = site.layer(send_timeout=0.05)
+    layer = site.layer(send_timeout=0.4)
     channel = await layer.new_channel()
     own_redis_server.pause()
     outcomes = await asyncio.gather(*(layer.group_add("room", channel) for _ in range(20)), return_exceptions=True)

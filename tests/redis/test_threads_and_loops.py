@@ -149,7 +149,7 @@ async def test_sends_that_nobody_waits_for_keep_their_order(site: Site) -> None:
     """Also while the loop becomes the home, and what follows goes over another connection."""
     for _ in range(10):
         # As many as this starts while it connects may take longer than a send, on a busy machine.
-        layer, receiver = site.layer(capacity=10_000, send_timeout=DEADLINE), site.layer(capacity=10_000)
+        layer, receiver = (site.layer(capacity=10_000, send_timeout=DEADLINE) for _ in range(2))
         channel = await receiver.new_channel()
         sending = []
         while not is_home(layer, asyncio.get_running_loop()) or len(sending) < 200:

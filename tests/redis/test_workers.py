@@ -116,7 +116,7 @@ MESSAGES = 10_000
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("processes", "delay"), [(2, 0.0), (4, 0.002), (8, 0.01)])
 async def test_each_message_comes_to_one_worker_once(
-    proxy: TcpProxy, prefix: str, processes: int, delay: float
+    redis_server: RedisServer, proxy: TcpProxy, prefix: str, processes: int, delay: float
 ) -> None:
     """Near the server or far from it: as many are delivered as are sent, and no two are the same."""
     receivers, channel = 16, "jobs"
@@ -127,6 +127,8 @@ async def test_each_message_comes_to_one_worker_once(
     with workers(processes, make_layer, channel, receivers) as at_work:
         for worker in at_work:
             await worker.begun()
+        site = redis_server.client()
+        wait_until(lambda: sum(each["cmd"] == "blpop" for each in site.client_list()) == processes, "all ask")
         proxy.delay = delay
         async with make_layer() as layer:
             await within(2 * DEADLINE, send_at_once(layer, channel, MESSAGES), "all are sent")
