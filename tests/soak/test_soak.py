@@ -21,14 +21,15 @@ HERE = Path(__file__).parent
 def short_phases(monkeypatch: pytest.MonkeyPatch) -> None:
     if system_program("redis-server") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("redis-server is not installed")
-    monkeypatch.setattr(run, "_PHASE", 4.0)  # long enough for a fault to show on a busy machine
+    monkeypatch.setattr(run, "_PHASE", 4.0)
     # Workers are other processes, which find the layers by this path.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
 
 
-def problems(kind: type[RedisQueues], seed: int = 7) -> list[str]:
+def problems(kind: type[RedisQueues], seconds: float = 0.0) -> list[str]:
+    """What is wrong at the end of the first phase; while nothing is, of the next, for so many seconds."""
     with kind() as site:
-        return run.Run(site, seed, 2, time.monotonic()).go()
+        return run.Run(site, 7, 2, time.monotonic() + seconds).go()
 
 
 def site_of(name: str) -> type[RedisQueues]:
@@ -52,7 +53,7 @@ def test_a_layer_that_keeps_the_contract() -> None:
 def test_a_layer_that_does_not(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "DEADLINE", 3.0)
     monkeypatch.setenv("SOAK_DEADLINE", "3")  # of the workers
-    assert text in "\n".join(problems(site_of(name)))
+    assert text in "\n".join(problems(site_of(name), 60))  # a busy machine does little in one phase
 
 
 def test_order() -> None:
