@@ -26,7 +26,7 @@ except ImportError:  # Windows: the layer says so when it is built
 PATIENCE = 0.1
 
 #: Attempts that are made also after that: a machine that is too busy to let the waiter run may not let the holder run.
-#: On any other, there are twice as many within PATIENCE.
+#: On any other, there are twice as many within PATIENCE (decision 0046).
 _LEAST_LOOKS = 25
 
 #: Attempts before a waiter lets others run. A holder that runs needs a few microseconds, as ten attempts do.
@@ -131,7 +131,7 @@ class RecordLocks:
 
 
 async def keep_trying(attempt: Callable[..., Any], *arguments: Any) -> Any:
-    """Call ``attempt`` until it does not return BUSY, or PATIENCE seconds are over; return what it returns."""
+    """Call ``attempt`` until it does not return BUSY, or one has waited long enough; return what it returns."""
     end = time.monotonic() + PATIENCE
     pause, left = 0.0, _LEAST_LOOKS
     while True:
