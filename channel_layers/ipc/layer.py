@@ -19,7 +19,7 @@ from ..spec import BaseChannelLayer
 from ..statistics import Statistics, read_statistics
 from .client import Client
 from .lives import close_soon
-from .locks import PATIENCE
+from .locks import BUSY, keep_trying
 from .mailbox import ADD, DISCARD
 
 #: Bytes that a mailbox must have at the least: room for a few small messages.
@@ -196,11 +196,8 @@ class IPCChannelLayer(BaseChannelLayer):
 
     async def _patiently(self, work: Callable[[str, str], bool], group: str, channel: str) -> None:
         """Change a membership here; a process that was stopped may hold the mailbox."""
-        end = asyncio.get_running_loop().time() + PATIENCE
-        while not work(group, channel):
-            if asyncio.get_running_loop().time() >= end:
-                raise LayerUnavailable(f"the mailbox of {channel!r} is locked by a process that was stopped")
-            await asyncio.sleep(0.001)
+        if await keep_trying(lambda: work(group, channel) or BUSY) is BUSY:
+            raise LayerUnavailable(f"the mailbox of {channel!r} is locked by a process that was stopped")
 
     def _group_send(self, group: str, payload: Any) -> Awaitable[None] | None:
         client = self._client
