@@ -10,13 +10,21 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import sys
 import threading
+import time
 import weakref
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from .background import background_loop
 
 #: Verbs, of any layer, that a loop calls before it becomes home.
 _CALLS = 8
+
+#: Seconds for which a home may stand still before another thread takes it for ended. ``asyncio.run()`` stops a loop
+#: several times on its way to the end; if it went on while its connections are taken away, two threads would use them.
+_STANDSTILL = 0.02
 
 # Without end below zero: a loop that can be no home.
 _calls: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, float] = weakref.WeakKeyDictionary()
@@ -36,6 +44,7 @@ class Home:
         self._lock = threading.Lock()  # of two loops that move in at the same moment, one does
         self._guard: AsyncGenerator[None, None] | None = None
         self._stay: object | None = None
+        self._still_since: float | None = None  # since when it was seen not to run, if it was
 
     def call(self, loop: asyncio.AbstractEventLoop) -> None:
         """Note that a verb was called in this loop, which is not the home."""
@@ -43,17 +52,20 @@ class Home:
         if self._has_living():
             return
         with self._lock:
-            if not self._has_living():
-                self._leave()  # at once, also if it only stands still: others may wait for what comes to it
-            if calls >= _CALLS and not self._has_living() and _can_watch(loop):
-                self._leave()
+            self._leave_if_it_ended()
+            if self.loop is None and calls >= _CALLS and _can_watch(loop):
                 self._move_in(loop)
 
     def check(self) -> None:
         """Leave a home that has ended without a word."""
         with self._lock:
-            if not self._has_living():
-                self._leave()
+            self._leave_if_it_ended()
+
+    @contextmanager
+    def staying(self) -> Iterator[asyncio.AbstractEventLoop | None]:
+        """The home, if there is one; it does not leave meanwhile, so that what it is given now it gives back then."""
+        with self._lock:
+            yield self.loop
 
     def leave(self) -> None:
         """Have no home any more. In its thread, or when it does not run any more."""
@@ -63,12 +75,29 @@ class Home:
     def forget(self) -> None:
         """Have no home any more, and tell nobody: its connections are closed."""
         with self._lock:
-            self.loop = self._stay = None
+            self.loop = self._stay = self._still_since = None
 
     def _leave(self) -> None:
         if self.loop is not None:
-            self.loop = self._stay = None
+            self.loop = self._stay = self._still_since = None
             self._moved_out()
+
+    def _leave_if_it_ended(self) -> None:
+        loop = self.loop
+        if loop is None:
+            return
+        if loop.is_closed():
+            self._leave()
+        elif loop.is_running():
+            self._still_since = None
+        elif self._still_since is None:
+            self._still_since = time.monotonic()
+            background_loop().call_soon_threadsafe(self._check_later)
+        elif time.monotonic() - self._still_since >= _STANDSTILL:
+            self._leave()  # though it may run again some day: others wait for what comes to it
+
+    def _check_later(self) -> None:
+        background_loop().call_later(1.1 * _STANDSTILL, self.check)
 
     def _has_living(self) -> bool:
         loop = self.loop  # once: it may leave at any moment, in its own thread
@@ -77,9 +106,15 @@ class Home:
     def _move_in(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop, self._stay = loop, object()
         # asyncio.run() closes the asynchronous generators of a loop before the loop: so this one learns of it.
-        self._guard = self._until_the_end(self._stay)
-        with suppress(StopIteration):
-            self._guard.asend(None).send(None)
+        guard = self._until_the_end(self._stay)
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=_let_go)
+        try:
+            with suppress(StopIteration):
+                guard.asend(None).send(None)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+        self._guard = guard
         self._moved_in(loop)
 
     async def _until_the_end(self, stay: object) -> AsyncGenerator[None, None]:
@@ -88,6 +123,10 @@ class Home:
         finally:
             if self._stay is stay:  # not one that is over: a loop may have left, and moved in again
                 self.leave()
+
+
+def _let_go(guard: AsyncGenerator[None, None]) -> None:
+    """Instead of asking the loop to close a guard that nobody needs any more: it may be closed in this very moment."""
 
 
 def _can_watch(loop: asyncio.AbstractEventLoop) -> bool:
@@ -104,3 +143,10 @@ def _can_watch(loop: asyncio.AbstractEventLoop) -> bool:
             return False
         loop.remove_reader(ours)
     return True
+
+
+def stop_watching(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+    """Let a loop watch a descriptor no more. In its thread, or when it does not run any more."""
+    with suppress(Exception):  # its own thread closes it in this very moment, say: then it watches nothing any more
+        loop.remove_reader(descriptor)
+        loop.remove_writer(descriptor)

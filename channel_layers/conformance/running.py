@@ -36,8 +36,10 @@ async def within(seconds: float, awaitable: Awaitable[T], what: str) -> T:
         if not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=_GRACE)
-    failed = task.done() and not task.cancelled() and task.exception() is not None
-    if time.monotonic() - started >= seconds and not failed:
+    # What gather() returns is never cancelled(): it then fails with a CancelledError, which says nothing of its own.
+    error = task.exception() if task.done() and not task.cancelled() else None
+    has_failed = error is not None and not isinstance(error, asyncio.CancelledError)
+    if time.monotonic() - started >= seconds and not has_failed:
         raise fail(f"expected within {seconds:g} s: {what}")
     return await task
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..background import background_loop
-from ..home import Home
+from ..home import Home, stop_watching
 from .wakeup import Bell
 
 #: Seconds after which a turn that an exception has ended is repeated: it may be one that comes again.
@@ -131,8 +131,8 @@ class Watch:
             self._is_over = True
 
         def end() -> None:
-            if loop is not None and not loop.is_closed():
-                loop.remove_reader(self._descriptor)
+            if loop is not None:
+                stop_watching(loop, self._descriptor)
             self._bell.close()
 
         # A loop that stands still may never run again: then what was left to it would not be done.

@@ -131,8 +131,9 @@ class Client(ABC, Generic[AnyShard]):
             background_loop().call_soon_threadsafe(self._start_reading)
 
     def _start_reading(self) -> None:
-        for shard in self.shards:
-            shard.start_reading(self.home.loop)
+        with self.home.staying() as home:
+            for shard in self.shards:
+                shard.start_reading(home)
 
     def start_popping(self) -> None:
         """Take messages of normal channels from now on."""
@@ -143,7 +144,8 @@ class Client(ABC, Generic[AnyShard]):
                 background_loop().call_soon_threadsafe(self._start_popping, shard)
 
     def _start_popping(self, shard: AnyShard) -> None:
-        shard.start_popping(self.home.loop)
+        with self.home.staying() as home:
+            shard.start_popping(home)
 
     # Home
 
@@ -152,9 +154,10 @@ class Client(ABC, Generic[AnyShard]):
 
     def _moved_in(self, home: asyncio.AbstractEventLoop) -> None:
         def move() -> None:
-            if self.home.loop is home:
-                for shard in self.shards:
-                    shard.move_in(home)
+            with self.home.staying() as still:
+                if still is home:
+                    for shard in self.shards:
+                        shard.move_in(home)
 
         background_loop().call_soon_threadsafe(move)
 

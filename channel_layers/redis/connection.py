@@ -24,6 +24,7 @@ try:
 except ImportError:  # the module can be imported without its extra; a layer cannot be built
     hiredis = None  # type: ignore[assignment]
 
+from ..home import stop_watching
 from ..statistics import logger
 from .errors import RedisUnavailable
 from .futures import end
@@ -103,9 +104,7 @@ class Connection:
         if loop is None or self.closed:
             return
         self._patience.stop()
-        if not loop.is_closed():
-            loop.remove_reader(self._fd)
-            loop.remove_writer(self._fd)
+        stop_watching(loop, self._fd)
 
     # Asking
 

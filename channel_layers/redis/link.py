@@ -173,6 +173,8 @@ class Link:
     def _take_over(self, connection: Connection, driver: asyncio.AbstractEventLoop) -> None:
         if driver is not self._driver or connection is not self._made or connection.closed:
             return  # it has moved on, or has ended meanwhile
+        if connection.loop is driver:
+            return  # it was made while the home left: both have handed it over
         connection.attach(driver)
         self.connection = connection
         if self._report_up is not None:
@@ -203,12 +205,9 @@ class Link:
                 raise
             self._note_success()
             connected = time.monotonic()
+            connection.detach()
             self._made = connection
-            if self._driver is background_loop():
-                self._take_over(connection, self._driver)
-            else:
-                connection.detach()
-                self._hand_over(connection)
+            self._hand_over(connection)
             while not connection.closed:
                 self._is_lost.clear()
                 await self._is_lost.wait()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import errno
+import threading
+import time
 from typing import Any
 
 import pytest
 
+from channel_layers.conformance.running import start_thread
 from channel_layers.home import Home
 
 
@@ -82,4 +86,63 @@ def test_without_a_descriptor_left_a_loop_becomes_home_later(monkeypatch: pytest
     assert home.loop is None
     loop.run_until_complete(_call(home, 1))
     assert home.loop is loop
+    loop.close()
+
+
+def test_a_home_does_not_leave_while_it_is_held() -> None:
+    told: list[str] = []
+    home, loop = Home(lambda loop: None, lambda: told.append("has left")), asyncio.new_event_loop()
+    loop.run_until_complete(_call(home, 8))
+    with home.staying() as staying:
+        assert staying is loop
+        leaving = start_thread(home.leave)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            leaving.result(0.05)
+        told.append("was held")
+    leaving.result(10)
+    assert told == ["was held", "has left"]
+    loop.close()
+
+
+class Ending(asyncio.SelectorEventLoop):
+    """A loop that another thread finds open, and then closed: it does not run any more, and is about to be closed."""
+
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> Any:
+        raise RuntimeError("Event loop is closed")
+
+
+def test_a_loop_moves_in_after_one_that_is_just_being_closed() -> None:
+    """Nothing is asked of that one, not even by the garbage collector: it would say so on stderr."""
+    home, ending, other = Home(lambda loop: None, lambda: None), Ending(), asyncio.new_event_loop()
+    ending.run_until_complete(_call(home, 8))
+    assert home.loop is ending
+    deadline = time.monotonic() + 10
+    while home.loop is not other and time.monotonic() < deadline:
+        other.run_until_complete(_call(home, 8))
+    assert home.loop is other
+    for loop in (ending, other):
+        loop.close()
+
+
+def test_a_home_that_stands_still_for_a_moment_stays() -> None:
+    """``asyncio.run()`` stops a loop several times on its way to the end."""
+    home, loop, other = Home(lambda loop: None, lambda: None), asyncio.new_event_loop(), asyncio.new_event_loop()
+    loop.run_until_complete(_call(home, 8))
+    home.call(other)
+    home.check()
+    assert home.loop is loop
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    assert home.loop is None
+    for each in (loop, other):
+        each.close()
+
+
+def test_a_home_that_stands_still_for_long_has_ended() -> None:
+    """One look is enough, of whomever: others may wait for what comes to it."""
+    left = threading.Event()
+    home, loop = Home(lambda loop: None, left.set), asyncio.new_event_loop()
+    loop.run_until_complete(_call(home, 8))
+    home.check()
+    assert left.wait(10)
+    assert home.loop is None
     loop.close()
