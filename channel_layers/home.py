@@ -97,7 +97,7 @@ class Home:
             self._leave()  # though it may run again some day: others wait for what comes to it
 
     def _check_later(self) -> None:
-        background_loop().call_later(1.1 * _STANDSTILL, self.check)
+        background_loop().call_later(1.1 * _STANDSTILL, self.check)  # surely not too early: it looks only once
 
     def _has_living(self) -> bool:
         loop = self.loop  # once: it may leave at any moment, in its own thread

@@ -10,14 +10,11 @@ from typing import Any
 import pytest
 from pubsub_sites import PubSubSite
 from redis_servers import RedisServer
-from sites import DEADLINE, Site, is_home, use
+from sites import DEADLINE, Site, eventually, is_home, use
 
 from channel_layers.conformance.running import start_thread, within
 
 pytestmark = pytest.mark.usefixtures("quiet")
-
-#: Calls of a loop after which it is the home.
-CALLS = 8
 
 #: Seconds for which the background loop hesitates; the home leaves at once, if it does not wait for that.
 HESITATION = 0.2
@@ -31,9 +28,9 @@ def begin(layer: Any, moment: str) -> Coroutine[Any, Any, Any]:
 
 
 async def use_as_home(layer: Any) -> None:
+    loop = asyncio.get_running_loop()
     await use(layer)
-    while not is_home(layer, asyncio.get_running_loop()):  # noqa: ASYNC110 - it is another loop that sees to it
-        await asyncio.sleep(0.01)
+    await eventually(lambda: is_home(layer, loop), "the loop becomes the home")
     await use(layer)
 
 
@@ -61,11 +58,10 @@ def test_no_connection_stays_with_a_home_that_has_left(
         has_left.set()
 
     async def visit() -> None:
-        for _ in range(CALLS):
-            client.home.call(asyncio.get_running_loop())
+        while client.home.loop is not loop:
+            client.home.call(loop)
         task = asyncio.ensure_future(begin(layer, moment))
-        await asyncio.sleep(0.05)
-        assert hesitates.wait(DEADLINE)
+        await eventually(hesitates.is_set, "the background loop is at it")
         task.cancel()
 
     def live() -> None:

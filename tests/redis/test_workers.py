@@ -127,8 +127,8 @@ async def test_each_message_comes_to_one_worker_once(
     with workers(processes, make_layer, channel, receivers) as at_work:
         for worker in at_work:
             await worker.begun()
-        site = redis_server.client()
-        wait_until(lambda: sum(each["cmd"] == "blpop" for each in site.client_list()) == processes, "all ask")
+        server = redis_server.client()
+        wait_until(lambda: sum(each["cmd"] == "blpop" for each in server.client_list()) == processes, "all ask")
         proxy.delay = delay
         async with make_layer() as layer:
             await within(2 * DEADLINE, send_at_once(layer, channel, MESSAGES), "all are sent")
