@@ -17,6 +17,9 @@ from typing import Any
 from channel_layers.ipc import IPCChannelLayer, faults
 from channel_layers.ipc.mailbox import SLEEPING
 
+#: Seconds: what takes longer than this is taken for stuck.
+DEADLINE = 30.0
+
 
 class Worker:
     """The leading side."""

@@ -9,6 +9,7 @@ import sys
 
 import crowd
 import pytest
+from processes import DEADLINE
 
 from channel_layers.ipc import IPCChannelLayer
 
@@ -33,9 +34,9 @@ def test_a_crowd(prefix: str) -> None:
     try:
         asyncio.run(_lead(prefix))
         for process in forked:
-            process.join(10)
+            process.join(DEADLINE)
         assert [process.exitcode for process in forked] == [0] * len(forked)
-        assert [process.wait(10) for process in started] == [0] * len(started)
+        assert [process.wait(DEADLINE) for process in started] == [0] * len(started)
     finally:
         for each in (*forked, *started):
             each.kill()

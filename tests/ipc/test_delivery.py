@@ -7,6 +7,7 @@ import logging
 import threading
 
 import pytest
+from processes import DEADLINE
 
 from channel_layers.ipc import IPCChannelLayer
 
@@ -46,7 +47,7 @@ async def test_failures_are_logged_without_a_lock(prefix: str) -> None:
             remote = channel.partition("!")[0]
             await sender.send(f"{remote}!bad", {"n": 0})
             await sender.send(channel, {"n": 1})
-            assert await asyncio.wait_for(owner.receive(channel), 10) == {"n": 1}
+            assert await asyncio.wait_for(owner.receive(channel), DEADLINE) == {"n": 1}
             # A turn in the background may have delivered it, and logs a moment later.
             for _ in range(1000):
                 if handler.texts:
@@ -81,7 +82,7 @@ def test_a_turn_that_a_loop_left_behind(prefix: str) -> None:
         owner._client.turns.take()
 
     async def hear(waiting: list[asyncio.Task[object]]) -> None:
-        done, _ = await asyncio.wait(waiting, timeout=10)
+        done, _ = await asyncio.wait(waiting, timeout=DEADLINE)
         assert len(done) == crowd
         await owner.close()
         await sender.close()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from processes import DEADLINE
 
 from channel_layers.background import background_loop, in_background
 from channel_layers.conformance.running import start_thread
@@ -17,7 +18,6 @@ from channel_layers.ipc import IPCChannelLayer
 from channel_layers.ipc.wakeup import MAILBOX, Bell
 
 #: Seconds, of a busy machine. Without a bound it would be for as long as the home stands still.
-DEADLINE = 10.0
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -210,6 +210,6 @@ def test_what_a_loop_hears_that_watches_no_more_is_not_lost(prefix: str, monkeyp
 
             monkeypatch.setattr(Bell, "quiet", hear)
             os.write(watch._descriptor, MAILBOX)
-            return await asyncio.wait_for(waiting, 2)
+            return await asyncio.wait_for(waiting, DEADLINE)
 
     assert asyncio.run(receive_here()) == {"n": 1}

@@ -11,7 +11,7 @@ from channel_layers.statistics import Statistics
 
 SMALL = 8192
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 
 async def _when_arrived(layer: IPCChannelLayer, count: int) -> Statistics:

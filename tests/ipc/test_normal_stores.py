@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from processes import Worker
+from processes import DEADLINE, Worker
 
 from channel_layers import LayerUnavailable
 from channel_layers.ipc import IPCChannelLayer
@@ -17,7 +18,7 @@ from channel_layers.ipc.store import _COUNT, _DIRTY, Store
 
 SMALL = 1 << 16
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
@@ -26,6 +27,9 @@ def no_number(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     with monkeypatch.context() as patch:
         yield patch
 
+
+#: Seconds.
+MOMENT = 0.02
 
 #: No number was never used.
 FULL = Directory, "free_normal", lambda directory: None
@@ -40,9 +44,18 @@ def is_balanced(layer: IPCChannelLayer) -> bool:
     return counts.arrived == counts.delivered + sum(counts.dropped.values()) + counts.unread
 
 
+@contextmanager
+def sent_for_a_moment(layer: IPCChannelLayer) -> Iterator[None]:
+    """What the layer sends meanwhile expires soon; what it sends before and after does not."""
+    client = layer._client
+    expiry, client.expiry = client.expiry, MOMENT
+    yield
+    client.expiry = expiry
+
+
 async def send_and_receive(layer: IPCChannelLayer, channel: str) -> None:
     await layer.send(channel, {"n": 0})
-    assert await asyncio.wait_for(layer.receive(channel), 2) == {"n": 0}
+    assert await asyncio.wait_for(layer.receive(channel), DEADLINE) == {"n": 0}
 
 
 # Who makes it
@@ -156,17 +169,18 @@ async def test_a_group_member_keeps_its_number(prefix: str, no_number: pytest.Mo
         no_number.setattr(Directory, "set_member", set_member)
         await layer.group_add("room", "old")
         await other.group_send("room", {"n": 1})
-        assert await asyncio.wait_for(layer.receive("old"), 2) == {"n": 1}
+        assert await asyncio.wait_for(layer.receive("old"), DEADLINE) == {"n": 1}
 
 
 # What is counted
 
 
 async def test_what_a_send_finds_expired_is_counted_and_logged(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=2, expiry=0.5) as layer:
-        for n in range(2):
-            await layer.send("work", {"n": n})
-        await asyncio.sleep(0.6)
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=2) as layer:
+        with sent_for_a_moment(layer):
+            for n in range(2):
+                await layer.send("work", {"n": n})
+        await asyncio.sleep(2 * MOMENT)
         with caplog.at_level(logging.WARNING, "channel_layers"):
             await layer.send("work", {"n": 2})
         assert "'work' (expired)" in caplog.text
@@ -176,11 +190,12 @@ async def test_what_a_send_finds_expired_is_counted_and_logged(prefix: str, capl
 
 
 async def test_what_a_group_send_finds_expired_is_counted(prefix: str) -> None:
-    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=2, expiry=0.5) as layer:
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, capacity=2) as layer:
         await layer.group_add("room", "work")
-        for n in range(2):
-            await layer.group_send("room", {"n": n})
-        await asyncio.sleep(0.6)
+        with sent_for_a_moment(layer):
+            for n in range(2):
+                await layer.group_send("room", {"n": n})
+        await asyncio.sleep(2 * MOMENT)
         await layer.group_send("room", {"n": 2})
         assert layer.statistics().dropped == {"expired": 2}
         assert await layer.receive("work") == {"n": 2}
@@ -188,9 +203,10 @@ async def test_what_a_group_send_finds_expired_is_counted(prefix: str) -> None:
 
 
 async def test_what_expired_is_counted_when_the_channel_is_reused(prefix: str, no_number: pytest.MonkeyPatch) -> None:
-    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, expiry=0.5) as layer:
-        await layer.send("old", {"n": 0})
-        await asyncio.sleep(0.6)
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL) as layer:
+        with sent_for_a_moment(layer):
+            await layer.send("old", {"n": 0})
+        await asyncio.sleep(2 * MOMENT)
         no_number.setattr(*FULL)
         await send_and_receive(layer, "new")
         assert layer.statistics().dropped == {"expired": 1}
@@ -201,13 +217,13 @@ async def test_who_looks_for_a_channel_to_reuse_counts_again_after_a_death(
     prefix: str, no_number: pytest.MonkeyPatch
 ) -> None:
     """Somebody died after a message left the ring, and before that was counted; what is left expires, too."""
-    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL, expiry=1) as layer:
-        await layer.send("old", {"n": 0})
-        await asyncio.sleep(0.6)
+    async with IPCChannelLayer(prefix=prefix, message_memory=SMALL) as layer:
+        with sent_for_a_moment(layer):
+            await layer.send("old", {"n": 0})
         await layer.send("old", {"n": 1})
         words = layer._client.normal.stores.find("old")[2].words
         words[_COUNT], words[_DIRTY] = 7, 1
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2 * MOMENT)
         no_number.setattr(*FULL)
         with pytest.raises(LayerUnavailable):
             await layer.send("new", {"n": 0})

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from processes import DEADLINE
 
 from channel_layers.ipc import IPCChannelLayer, client, door, inbox, segment, site, turns
 from channel_layers.ipc.counters import Counters
@@ -47,7 +48,7 @@ async def test_looks_are_under_a_lock(prefix: str, monkeypatch: pytest.MonkeyPat
         assert layer.statistics().unread == 1
         await other.flush()
         await other.send(channel, {"n": 3})
-        assert await asyncio.wait_for(layer.receive(channel), 10) == {"n": 3}
+        assert await asyncio.wait_for(layer.receive(channel), DEADLINE) == {"n": 3}
         await other.send(channel, {"n": 4})
         assert layer.statistics().unread == 1
         await other.flush()

@@ -150,7 +150,7 @@ async def test_a_sender_without_descriptors_silences_nobody(prefix: str, monkeyp
             changed.setattr(os, "write", none_left)
             await poor.send(channel, {"n": 1})
         await healthy.send(channel, {"n": 2})
-        assert await asyncio.wait_for(receiving, 10) == [1, 2]
+        assert await asyncio.wait_for(receiving, DEADLINE) == [1, 2]
 
 
 async def _both(layer: IPCChannelLayer, channel: str) -> list[int]:

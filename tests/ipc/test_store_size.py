@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from in_small_memory import run_in_small_memory
-from processes import Worker
+from processes import DEADLINE, Worker
 from shared_memory import SHARED, remains
 
 from channel_layers import ChannelFull, MessageTooLarge
@@ -82,13 +82,13 @@ async def test_who_begins_again_at_the_front_dies(prefix: str) -> None:
             worker.ask("receive", "work")
             worker.ask("arm", "rewind.tail", "SIGKILL")
             worker.tell("send", "work", {"n": 1, "text": "x" * 40_000})
-            worker.process.wait(10)
+            worker.process.wait(DEADLINE)
             assert worker.process.returncode < 0
         await layer.send("work", {"n": 2})
-        assert await asyncio.wait_for(layer.receive("work"), 10) == {"n": 2}
+        assert await asyncio.wait_for(layer.receive("work"), DEADLINE) == {"n": 2}
         for n in range(3, 6):
             await layer.send("work", {"n": n})
-        assert [(await asyncio.wait_for(layer.receive("work"), 10))["n"] for _ in range(3)] == [3, 4, 5]
+        assert [(await asyncio.wait_for(layer.receive("work"), DEADLINE))["n"] for _ in range(3)] == [3, 4, 5]
 
 
 def test_memory_that_runs_out(prefix: str) -> None:

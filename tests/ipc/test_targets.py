@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from processes import DEADLINE
 
 from channel_layers import MessageTooLarge
 from channel_layers.ipc import IPCChannelLayer
@@ -31,26 +32,26 @@ async def test_a_slow_look_at_the_directory(prefix: str, monkeypatch: pytest.Mon
             box = open_box(self, slot, number)
             if threading.current_thread() is thread:
                 has_looked.set()
-                assert may_end.wait(10)
+                assert may_end.wait(DEADLINE)
             return box
 
         def then_the_other(self: Targets) -> View:
             view = refresh(self)
             if threading.current_thread() is not thread and not may_end.is_set():
                 may_end.set()
-                thread.join(10)
+                thread.join(DEADLINE)
             return view
 
         monkeypatch.setattr(Targets, "_open", slowly)
         monkeypatch.setattr(Targets, "_refresh", then_the_other)
         thread = threading.Thread(target=targets._refresh)
         thread.start()
-        assert has_looked.wait(10)
+        assert has_looked.wait(DEADLINE)
         channel = await new.new_channel()
         for n in range(3):
             await sender.send(channel, {"n": n})
         for n in range(3):
-            assert await asyncio.wait_for(new.receive(channel), 10) == {"n": n}
+            assert await asyncio.wait_for(new.receive(channel), DEADLINE) == {"n": n}
 
 
 @pytest.mark.asyncio
@@ -70,7 +71,7 @@ async def test_a_look_that_ends_after_the_layer_was_closed(prefix: str, monkeypa
         monkeypatch.setattr(Targets, "_open", closing)
         await sender.send(channel, {"n": 1})
         assert targets._view.boxes == {} == targets._view.targets
-        assert await asyncio.wait_for(receiver.receive(channel), 10) == {"n": 1}
+        assert await asyncio.wait_for(receiver.receive(channel), DEADLINE) == {"n": 1}
     await sender.close()
 
 
@@ -95,7 +96,7 @@ async def test_a_group_message_that_is_too_large_for_all(prefix: str) -> None:
         assert layer.statistics().refused == {"too_large": 1}
         assert not layer.statistics().dropped
         await layer.group_send("room", fits)
-        assert await asyncio.wait_for(layer.receive(channel), 10) == fits
+        assert await asyncio.wait_for(layer.receive(channel), DEADLINE) == fits
         await layer.group_send("nobody", {"text": "x" * 9000})
 
 
@@ -113,5 +114,5 @@ async def test_a_group_message_that_is_too_large_for_some(prefix: str) -> None:
         await asyncio.sleep(0.1)  # they go to sleep
         message = {"text": "x" * 9000}
         await sender.group_send("room", message)
-        assert await asyncio.wait_for(large.receive(channels[0]), 10) == message
+        assert await asyncio.wait_for(large.receive(channels[0]), DEADLINE) == message
         await _dropped(small, 1)

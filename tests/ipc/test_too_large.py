@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from processes import DEADLINE
 
 from channel_layers import MessageTooLarge
 from channel_layers.ipc import IPCChannelLayer
@@ -41,4 +42,4 @@ async def test_a_message_of_the_size_that_the_error_names_fits(prefix: str, kind
             await send(most + 1)
         assert (caught.value.size, caught.value.limit) == (limit + 1, limit)
         message = await send(most)
-        assert await asyncio.wait_for(receiver.receive(channel), 10) == message
+        assert await asyncio.wait_for(receiver.receive(channel), DEADLINE) == message

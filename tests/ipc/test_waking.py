@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from processes import Worker, until_quiet
+from processes import DEADLINE, Worker, until_quiet
 from test_faults import at_home
 
 from channel_layers import ChannelFull
@@ -19,7 +19,6 @@ from channel_layers.ipc.reader import Reader
 from channel_layers.ipc.wakeup import Rope
 
 ROUNDS = 200
-DEADLINE = 10.0
 
 
 @pytest.mark.asyncio

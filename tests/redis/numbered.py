@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from redis_servers import DEADLINE
+from redis_servers import DEADLINE, SEND_TIMEOUT
 
 from channel_layers import LayerUnavailable
 from channel_layers.redis import RedisChannelLayer
@@ -155,7 +155,7 @@ class Traffic:
 
     def __init__(self, host: Any, receivers_host: Any = None, **options: Any) -> None:
         # Large enough that nothing is refused or dropped for want of room: what is lost has been lost otherwise.
-        self.options = {"prefix": self.prefix, "capacity": 100_000, "send_timeout": 0.4, **options}
+        self.options = {"prefix": self.prefix, "capacity": 100_000, "send_timeout": SEND_TIMEOUT, **options}
         self.sender = RedisChannelLayer(hosts=[host], **self.options)
         self.first, self.second = (RedisChannelLayer(hosts=[receivers_host or host], **self.options) for _ in "12")
         self.keys = Keys(self.prefix)

@@ -7,15 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from numbered import Traffic
+from redis_servers import SEND_TIMEOUT
 
 from channel_layers import LayerUnavailable
 from channel_layers.redis import RedisChannelLayer
-
-#: Seconds after which the layers of these tests take a server that does not answer for one that is away.
-SEND_TIMEOUT = 0.4
-
-#: Seconds after which a process that is gone is forgotten, where a test waits for it.
-LEASE = 1.5
 
 
 def make_layer(host: Any, **options: Any) -> RedisChannelLayer:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from numbered import Process, Traffic, until
-from redis_servers import DEADLINE, RedisServer
+from redis_servers import DEADLINE, SEND_TIMEOUT, RedisServer
 from sites import Site
 
 from channel_layers.redis import RedisPubSubChannelLayer
@@ -61,7 +61,7 @@ class PubSubTraffic(Traffic):
     """The load of numbered messages, over Pub/Sub layers."""
 
     def __init__(self, host: Any, receivers_host: Any = None, **options: Any) -> None:
-        self.options = {"prefix": self.prefix, "capacity": 100_000, "send_timeout": 0.4, **options}
+        self.options = {"prefix": self.prefix, "capacity": 100_000, "send_timeout": SEND_TIMEOUT, **options}
         self.sender = RedisPubSubChannelLayer(hosts=[host], **self.options)
         self.first, self.second = (
             RedisPubSubChannelLayer(hosts=[receivers_host or host], **self.options) for _ in "12"

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     import redis
 
 HOST = "127.0.0.1"
-DEADLINE = 10.0
+DEADLINE = 30.0
+#: Seconds after which layers take a server that does not answer for one that is away, where a test waits for that. A
+#: busy machine may let a process stand still for a second or two: servers that are there are not to be given up then.
+SEND_TIMEOUT = 2.5
+#: Seconds after which a process that is gone is forgotten, where a test waits for that; one that is there renews it in
+#: time, for the same reason.
+SHORT_LEASE = 3.0
 # Below the ports that systems give to outgoing connections. A client that tries again and again to reach a server that
 # is down may else be given the server's own port, connect to itself, and keep the server from coming back.
 PORTS = range(20_000, 32_768)

@@ -9,15 +9,12 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from numbered import Lane, Reader, soon, until
-from redis_servers import DEADLINE, RedisServer
+from redis_servers import SEND_TIMEOUT, RedisServer
 from sharded_sites import ShardedSite, take
 
 from channel_layers import LayerUnavailable
 
 Found = TypeVar("Found")
-
-#: Seconds after which the layers of these tests take a server that does not answer for one that is away.
-SEND_TIMEOUT = 1.0
 
 
 async def until_accepted(verb: Callable[[], Awaitable[Found]]) -> Found:
@@ -102,7 +99,7 @@ class Traffic:
                     task.result()
             return all(map(holds, lanes, issued))
 
-        await until(all_hold, lambda: f"{what}: {lanes}", 2 * DEADLINE)
+        await until(all_hold, lambda: f"{what}: {lanes}")
 
     def unread(self, place: int) -> dict[str, range]:
         """By lane, what has been sent to names of a server and some reader has not got."""

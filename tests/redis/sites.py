@@ -8,12 +8,10 @@ import weakref
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from redis_servers import RedisServer, wait_until
+from redis_servers import DEADLINE, RedisServer, wait_until
 
 from channel_layers.conformance.running import within
 from channel_layers.redis import RedisChannelLayer
-
-DEADLINE = 30.0
 
 #: For each layer object: the verbs of the home loop, all other verbs, the mailbox, normal channels, presence.
 CONNECTIONS = 5

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from numbered import until
 from redis_scripts import COMMANDS, PASSWORD, rights
-from redis_servers import RedisServer
+from redis_servers import SEND_TIMEOUT, RedisServer
 
 from channel_layers import LayerClosed, LayerUnavailable
 from channel_layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
@@ -174,7 +174,7 @@ async def test_what_was_asked_of_a_layer_while_it_closed_is_not_begun_afterwards
 async def test_what_was_popped_is_given_up_with_a_word_if_the_server_is_away(
     own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    layer = make_layer(own_redis_server, send_timeout=0.2)
+    layer = make_layer(own_redis_server, send_timeout=SEND_TIMEOUT)
     queues = layer._client.shards[0].queues
     receiving = asyncio.ensure_future(layer.receive("jobs"))
     await until(lambda: queues._asked, "it waits")
@@ -197,7 +197,7 @@ async def test_who_may_not_show_that_he_is_there_is_told_so(redis_server: RedisS
     admin = redis_server.client()
     admin.execute_command("ACL", "SETUSER", prefix, *rights(COMMANDS, prefix), "resetchannels")
     host = {"address": redis_server.url, "username": prefix, "password": PASSWORD}
-    layer = RedisChannelLayer(hosts=[host], prefix=prefix, send_timeout=0.3)
+    layer = RedisChannelLayer(hosts=[host], prefix=prefix, send_timeout=SEND_TIMEOUT)
     try:
         with pytest.raises(LayerUnavailable, match=r"refuses SUBSCRIBE.*NOPERM"):
             await layer.group_add("room", await layer.new_channel())

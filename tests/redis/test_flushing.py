@@ -9,13 +9,13 @@ import signal
 from typing import Any
 
 import pytest
+from redis_servers import SHORT_LEASE
 from sites import DEADLINE, Site, eventually, use
 
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisChannelLayer
 
 #: Seconds.
-SHORT_LEASE = 1.5
 
 
 @pytest.mark.asyncio

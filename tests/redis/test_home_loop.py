@@ -13,7 +13,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from loop_threads import LoopThread
 from pubsub_sites import PubSubSite
-from redis_servers import RedisServer, wait_until
+from redis_servers import SEND_TIMEOUT, SHORT_LEASE, RedisServer, wait_until
 from sites import DEADLINE, Site, is_home, receive_all, talk, use
 
 from channel_layers import ChannelFull
@@ -22,7 +22,6 @@ from channel_layers.conformance.running import start_thread, within
 pytestmark = pytest.mark.usefixtures("quiet")
 
 #: Seconds; a process looks after its home loop three times as often.
-SHORT_LEASE = 1.5
 
 
 @pytest.mark.parametrize("end", [LoopThread.end, LoopThread.close, LoopThread.stop])
@@ -140,7 +139,7 @@ def test_a_home_that_reads_in_its_last_turn(
 
 def test_a_home_that_stops_before_it_read_a_reply(site: Site, loop_thread: Callable[[], LoopThread]) -> None:
     """The reply was there in time: nobody takes the server for away, and the connection goes on."""
-    layer = site.layer(lease=SHORT_LEASE, send_timeout=0.2)
+    layer = site.layer(send_timeout=SEND_TIMEOUT)
     home = loop_thread()
     channel = home.call(layer.new_channel())
     home.call(use(layer))
@@ -157,7 +156,11 @@ def test_a_home_that_stops_before_it_read_a_reply(site: Site, loop_thread: Calla
 
     home.start(send_and_stop())
     home.wait_for_end()
-    wait_until(lambda: layer._client.home.loop is None, "the layer notices that its home stands still")
+    silent_until = time.monotonic() + SEND_TIMEOUT
+    wait_until(lambda: time.monotonic() > silent_until, "the server would count as away")
+    wait_until(
+        lambda: layer._client.check_home() or not layer._client.home.loop, "the layer notices that it stands still"
+    )
     assert asyncio.run(receive_all(layer, channel, 1)) == [1]
     asyncio.run(use(layer))
     assert site.connections() == before

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from redis_servers import wait_until
+from redis_servers import SHORT_LEASE, wait_until
 from sites import DEADLINE, Site, eventually, talk
 
 from channel_layers.conformance.running import within
@@ -46,22 +46,20 @@ def is_asked(layer: RedisChannelLayer) -> bool:
 @pytest.mark.asyncio
 async def test_who_has_only_made_a_name_is_not_dead(site: Site) -> None:
     """Another process adds it to a group, and sends there more than a lease later."""
-    lease = 0.5
-    owner, other = site.layer(lease=lease), site.layer(lease=lease)
+    owner, other = site.layer(lease=SHORT_LEASE), site.layer(lease=SHORT_LEASE)
     channel = await owner.new_channel()
     await other.group_add("room", channel)
-    await asyncio.sleep(2 * lease)
+    await asyncio.sleep(1.5 * SHORT_LEASE)
     await other.group_send("room", {"n": 1})
     assert await within(DEADLINE, owner.receive(channel), "the message arrives") == {"n": 1}
 
 
 @pytest.mark.asyncio
 async def test_a_process_that_begins_to_read_after_it_was_taken_for_dead_is_listed_again(site: Site) -> None:
-    lease = 0.5
-    late, sender = site.layer(lease=lease), site.layer(lease=lease)
+    late, sender = site.layer(lease=SHORT_LEASE), site.layer(lease=SHORT_LEASE)
     channel = late._new_name("specific", late._client.id)  # as new_channel(), with a server that cannot be reached yet
     await sender.group_add("room", channel)
-    await asyncio.sleep(lease)
+    await asyncio.sleep(SHORT_LEASE)
     await sender.group_send("room", {"n": 1})
     group, field = f"{site.prefix}:cl1:group:room", f"@{client_id_of(channel)}"
     assert not site.server.client().hexists(group, field)

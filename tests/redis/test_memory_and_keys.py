@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis_servers import RedisServer
+from redis_servers import SHORT_LEASE, RedisServer
 from sites import DEADLINE, Site, eventually, use
 
 from channel_layers import ChannelFull
@@ -18,7 +18,6 @@ from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisChannelLayer
 
 #: Seconds.
-SHORT_LEASE = 1.5
 MIB = 1 << 20
 
 

@@ -12,9 +12,9 @@ import os
 import pytest
 from asgiref.sync import async_to_sync
 from numbered import Reader, Traffic, soon, until
-from outages import LEASE, make_layer, until_accepted
+from outages import make_layer, until_accepted
 from proxy import TcpProxy
-from redis_servers import RedisServer, require_server
+from redis_servers import SHORT_LEASE, RedisServer, require_server
 
 from channel_layers import ChannelFull, LayerUnavailable
 
@@ -86,7 +86,7 @@ class TestServerGoesAway:
     async def test_from_its_readers_for_longer_than_their_lease(
         self, own_redis_server: RedisServer, proxy: TcpProxy
     ) -> None:
-        async with Traffic(own_redis_server.address, proxy.url, lease=LEASE) as traffic:
+        async with Traffic(own_redis_server.address, proxy.url, lease=SHORT_LEASE) as traffic:
             site = own_redis_server.client()
             proxy.black_hole()
             at_the_beginning = traffic.unread()
@@ -267,12 +267,12 @@ class TestServerForgets:
         assert sorted(reader.received["group"]) == list(range(1, 2001))
 
     async def test_the_mailboxes(self, own_redis_server: RedisServer) -> None:
-        async with Traffic(own_redis_server.address, lease=LEASE) as traffic:
+        async with Traffic(own_redis_server.address, lease=SHORT_LEASE) as traffic:
             site = own_redis_server.client()
             mailboxes = [traffic.keys.mailbox(layer.client_prefix) for layer in (traffic.first, traffic.second)]
             site.delete(*mailboxes)
             before = traffic.unread()
-            await until(lambda: site.exists(*mailboxes) == 2, "both are registered again", 2 * LEASE)
+            await until(lambda: site.exists(*mailboxes) == 2, "both are registered again")
             await until(lambda: traffic.is_listed(site), "both are listed again")
             until_listed = traffic.since(before)
             lost = await traffic.lost()
@@ -282,11 +282,11 @@ class TestServerForgets:
         assert not lost["normal"]
 
     async def test_everything(self, own_redis_server: RedisServer) -> None:
-        async with Traffic(own_redis_server.address, lease=LEASE) as traffic:
+        async with Traffic(own_redis_server.address, lease=SHORT_LEASE) as traffic:
             site = own_redis_server.client()
             site.flushall()
             before = traffic.unread()
-            await until(lambda: traffic.is_listed(site), "both are listed again", 2 * LEASE)
+            await until(lambda: traffic.is_listed(site), "both are listed again")
             until_listed = traffic.since(before)
             lost = await traffic.lost()
         assert lost["direct"] <= set(before["direct"])

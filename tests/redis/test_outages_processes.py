@@ -5,20 +5,20 @@ from __future__ import annotations
 import itertools
 import signal
 import sys
-import time
 from collections.abc import Sequence
 
 import pytest
 from numbered import Process, Reader, Traffic, until
-from outages import LEASE, make_layer
-from redis_servers import DEADLINE, RedisServer, skewed_python, wait_until
+from outages import make_layer
+from redis_servers import DEADLINE, SHORT_LEASE, RedisServer, skewed_python, wait_until
 
 RECEIVER = """
 import asyncio, sys
 from channel_layers.redis import RedisChannelLayer
 
 async def main(port, prefix, lease, *names):
-    layer = RedisChannelLayer(hosts=[("127.0.0.1", int(port))], prefix=prefix, lease=float(lease), capacity=100_000)
+    options = {"prefix": prefix, "lease": float(lease), "capacity": 100_000, "send_timeout": 30}
+    layer = RedisChannelLayer(hosts=[("127.0.0.1", int(port))], **options)
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     print(channel, flush=True)
@@ -38,7 +38,7 @@ import asyncio, sys
 from channel_layers.redis import RedisChannelLayer
 
 async def main(port, prefix, channel, first, last):
-    layer = RedisChannelLayer(hosts=[("127.0.0.1", int(port))], prefix=prefix, capacity=100_000)
+    layer = RedisChannelLayer(hosts=[("127.0.0.1", int(port))], prefix=prefix, capacity=100_000, send_timeout=30)
     for number in range(int(first), int(last) + 1):
         await layer.send(channel, {"type": "numbered", "lane": "direct", "number": number})
         await layer.group_send("room", {"type": "numbered", "lane": "group", "number": number})
@@ -54,7 +54,7 @@ from channel_layers import LayerUnavailable
 from channel_layers.redis import RedisChannelLayer
 
 async def main(port):
-    layer = RedisChannelLayer(hosts=[("127.0.0.1", int(port))])
+    layer = RedisChannelLayer(hosts=[("127.0.0.1", int(port))], send_timeout=2.5)
     channel = await layer.new_channel()
     receiving = [asyncio.create_task(layer.receive(name)) for name in (channel, "jobs")]
     try:
@@ -89,10 +89,8 @@ class TestProcesses:
             self._ends(process)
 
     def _ends(self, process: Process) -> None:
-        started = time.monotonic()
         process.tell("end")
         assert process.popen.wait(DEADLINE) == 0
-        assert time.monotonic() - started < 5
         wait_until(lambda: process.says("ends"), lambda: f"{process.lines}")
         said = "\n".join(process.lines)
         assert "Traceback" not in said
@@ -100,7 +98,7 @@ class TestProcesses:
 
     @pytest.mark.asyncio
     async def test_that_is_killed_leaves_its_groups_and_others_go_on(self, own_redis_server: RedisServer) -> None:
-        async with Traffic(own_redis_server.address, lease=LEASE) as traffic:
+        async with Traffic(own_redis_server.address, lease=SHORT_LEASE) as traffic:
             site = own_redis_server.client()
             with receiver(own_redis_server, "") as process:
                 await until(lambda: len(process.numbers()) > 10, lambda: f"it receives: {process.lines}")
@@ -108,7 +106,7 @@ class TestProcesses:
                 assert site.hlen(traffic.keys.group(traffic.group)) == 3
                 process.kill()
                 numbers = process.numbers()
-            await until(lambda: traffic.is_listed(site), "it has left the group", LEASE + 10)
+            await until(lambda: traffic.is_listed(site), "it has left the group", SHORT_LEASE + 10)
             left = [key.decode() for key in site.scan_iter(f"*:{client}")]
             assert not any("mailbox" in key for key in left), left
             lost = await traffic.lost()
@@ -139,12 +137,12 @@ class TestProcesses:
 
     @pytest.mark.asyncio
     async def test_that_stands_still_for_longer_than_its_lease_comes_back(self, own_redis_server: RedisServer) -> None:
-        async with Traffic(own_redis_server.address, lease=LEASE) as traffic:
+        async with Traffic(own_redis_server.address, lease=SHORT_LEASE) as traffic:
             site = own_redis_server.client()
             with receiver(own_redis_server, "") as process:
                 await until(lambda: len(process.numbers()) > 10, lambda: f"it receives: {process.lines}")
                 process.popen.send_signal(signal.SIGSTOP)
-                await until(lambda: traffic.is_listed(site), "it has left the group", LEASE + 10)
+                await until(lambda: traffic.is_listed(site), "it has left the group", SHORT_LEASE + 10)
                 process.popen.send_signal(signal.SIGCONT)
                 back = traffic.lanes["group"].issued
                 await until(lambda: process.numbers()[-1] > back, lambda: f"it is back: {process.lines[-10:]}")
@@ -194,4 +192,4 @@ def python(code: str, *arguments: object, command: Sequence[str] = (sys.executab
 
 def receiver(server: RedisServer, name: str, *command: str) -> Process:
     """A process in the group that prints what it receives, on its own channel or on one of that name."""
-    return python(RECEIVER, *site(server), LEASE, name, command=command or (sys.executable, "-c"))
+    return python(RECEIVER, *site(server), SHORT_LEASE, name, command=command or (sys.executable, "-c"))

@@ -13,14 +13,13 @@ import pytest
 from numbered import until
 from proxy import TcpProxy
 from pubsub_sites import PubSubSite, take
-from redis_servers import RedisServer
+from redis_servers import SHORT_LEASE, RedisServer
 from sites import DEADLINE, use
 
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisPubSubChannelLayer
 
 #: Seconds that a flush waits for a process that does not answer.
-SHORT_LEASE = 0.7
 
 
 @pytest.fixture

@@ -353,7 +353,7 @@ PROGRAM = """
 import asyncio, sys
 from asgiref.sync import async_to_sync
 from channel_layers.redis import RedisPubSubChannelLayer
-layer = RedisPubSubChannelLayer([sys.argv[1]], prefix=sys.argv[2])
+layer = RedisPubSubChannelLayer([sys.argv[1]], prefix=sys.argv[2], send_timeout=30)
 async def use():
     channel = await layer.new_channel()
     await layer.group_add("room", channel)

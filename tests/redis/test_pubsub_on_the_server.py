@@ -14,7 +14,7 @@ from numbered import until
 from proxy import TcpProxy
 from pubsub_sites import PubSubSite, take
 from redis_scripts import COMMANDS, PASSWORD, rights
-from redis_servers import RedisServer
+from redis_servers import SEND_TIMEOUT, RedisServer
 from sites import DEADLINE, use
 
 from channel_layers import ChannelFull, LayerUnavailable
@@ -159,7 +159,7 @@ class TestHowMany:
     ) -> None:
         if noticed_by == "nothing":
             monkeypatch.setattr(shard_module, "_PULSE", 0.05)
-        layer = site.layer(group_expiry=0.1)
+        layer = site.layer(group_expiry=3.0)
         channel = await layer.new_channel()
         await layer.group_add("room", channel)
         assert site.subscribers("group:room") == 1
@@ -279,7 +279,7 @@ class TestNames:
                 await use(layer)
             log = admin.execute_command("ACL", "LOG")
             assert not log, log
-            async with RedisPubSubChannelLayer([host], prefix=f"{site.prefix}x", send_timeout=0.2) as layer:
+            async with RedisPubSubChannelLayer([host], prefix=f"{site.prefix}x", send_timeout=SEND_TIMEOUT) as layer:
                 with pytest.raises(LayerUnavailable, match="NOPERM"):
                     await layer.new_channel()
                 with pytest.raises(LayerUnavailable, match="NOPERM"):

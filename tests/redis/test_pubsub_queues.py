@@ -12,13 +12,12 @@ import pytest
 from numbered import until
 from proxy import TcpProxy
 from pubsub_sites import PubSubSite, take
-from redis_servers import RedisServer
+from redis_servers import DEADLINE, RedisServer
 
 from channel_layers import ChannelFull, LayerClosed, LayerUnavailable
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisPubSubChannelLayer
 
-DEADLINE = 30.0
 STOP = -1
 
 

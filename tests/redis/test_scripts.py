@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from redis_scripts import COMMANDS, COMMANDS_OF_OPTIONS, PASSWORD, ScriptTests, rights
-from redis_servers import DEADLINE
+from redis_servers import DEADLINE, SEND_TIMEOUT
 
 import channel_layers.redis
 from channel_layers import LayerUnavailable
@@ -173,7 +173,7 @@ class TestRights(ScriptTests):
         for missing in COMMANDS_OF_OPTIONS:
             self.grant(user, "-@all", *(f"+{name}" for name in needed if name != missing))
             with pytest.raises(LayerUnavailable):
-                asyncio.run(self.send_and_receive(user, send_timeout=0.2))
+                asyncio.run(self.send_and_receive(user, send_timeout=SEND_TIMEOUT))
 
     async def send_and_receive(self, user: dict[str, Any], **options: Any) -> None:
         async with self.layer({**user, "db": 1, "client_name": "web"}, **options) as layer:

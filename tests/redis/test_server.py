@@ -276,7 +276,7 @@ def test_black_hole(limit: str) -> None:
         else:
             text = refused({"address": address, "socket_timeout": 0.3}, timeout=60)
         assert text == f"Redis at 127.0.0.1:{address[1]}/0: timed out"
-        assert 0.25 < time.monotonic() - began < 5
+        assert 0.25 < time.monotonic() - began < 60
 
 
 def test_black_hole_on_a_socket_file(tmp_path: Path) -> None:
@@ -419,9 +419,11 @@ def test_the_useful_sentinel_is_asked_first(tmp_path: Path, plain: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hole, redis_sentinel(tmp_path, plain) as sentinel:
         host = server(behind(sentinel, hole.getsockname()[1]))
         host.open(1).close()
-        began = time.monotonic()
+        hole.accept()[0].close()
         host.open(1).close()
-        assert time.monotonic() - began < 1
+        hole.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            hole.accept()
 
 
 def test_loading(tmp_path: Path) -> None:

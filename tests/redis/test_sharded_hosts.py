@@ -23,7 +23,7 @@ from channel_layers.redis.pubsub import shard as pubsub_shard
 from channel_layers.redis.shard import Shard
 
 #: Seconds after which a process that is gone is forgotten.
-LEASE = 0.6
+LEASE = 1.2
 
 
 @pytest.fixture(scope="module")

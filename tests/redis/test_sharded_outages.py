@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from numbered import soon, until
-from redis_servers import DEADLINE, RedisServer, require_server
+from redis_servers import DEADLINE, SEND_TIMEOUT, RedisServer, require_server
 from sharded_sites import LAYERS, ShardedSite, take
-from sharded_traffic import SEND_TIMEOUT, Traffic, until_accepted
+from sharded_traffic import Traffic, until_accepted
 
 from channel_layers import LayerClosed, LayerUnavailable
 from channel_layers.redis import RedisPubSubChannelLayer

@@ -13,7 +13,7 @@ import pytest_asyncio
 from asgiref.sync import async_to_sync
 from numbered import until
 from proxy import TcpProxy
-from redis_servers import RedisServer, require_server
+from redis_servers import DEADLINE, RedisServer, require_server
 from sharded_sites import LAYERS, ShardedSite, take, watched
 
 from channel_layers.conformance.running import Child, in_other_loop
@@ -22,7 +22,6 @@ from channel_layers.redis import RedisPubSubChannelLayer
 pytestmark = pytest.mark.asyncio
 
 COUNT = 3
-DEADLINE = 30.0
 
 
 @pytest.fixture(scope="module")

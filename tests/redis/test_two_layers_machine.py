@@ -16,14 +16,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from redis_servers import RedisServer, wait_until
+from redis_servers import DEADLINE, RedisServer, wait_until
 from two_layers_model import CAPACITY, OWNERS, Model
 
 from channel_layers import ChannelFull, LayerClosed
 from channel_layers.conformance.running import within
 from channel_layers.redis import RedisChannelLayer
 
-DEADLINE = 10.0
 LAYERS = st.integers(0, 1)
 #: Two of the first layer, two of the second, two normal ones.
 CHANNELS = st.integers(0, 5)

@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 from proxy import TcpProxy
-from redis_servers import RedisServer, wait_until
+from redis_servers import DEADLINE, RedisServer, wait_until
 
 from channel_layers import ChannelFull
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisChannelLayer
 
-DEADLINE = 30.0
 STOP = -1
 
 
