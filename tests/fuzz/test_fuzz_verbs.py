@@ -80,7 +80,7 @@ def attacked(request: pytest.FixtureRequest) -> Iterator[Attacked]:
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         kind = {"queues": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}[request.param]
-        attacked = Attacked(kind(hosts=[server.url], prefix=prefix, send_timeout=0.1))
+        attacked = Attacked(kind(hosts=[server.url], prefix=prefix, send_timeout=2.0))
     yield attacked
     attacked.close()
 

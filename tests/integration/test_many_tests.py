@@ -42,12 +42,12 @@ TEST = """
 async def test_{number}():
     here = WebsocketCommunicator(Echo.as_asgi(), "/")
     there = WebsocketCommunicator(Echo.as_asgi(), "/")
-    await here.connect()
-    await there.connect()
+    await here.connect(timeout=30)
+    await there.connect(timeout=30)
     await here.send_to(text_data="{number}")
-    assert await here.receive_from() == await there.receive_from() == "{number}"
-    await here.disconnect()
-    await there.disconnect()
+    assert await here.receive_from(timeout=30) == await there.receive_from(timeout=30) == "{number}"
+    await here.disconnect(timeout=30)
+    await there.disconnect(timeout=30)
     assert get_channel_layer().statistics().unread == 0
 """
 

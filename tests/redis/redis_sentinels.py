@@ -14,7 +14,7 @@ class Sentinel(RedisServer):
     """One sentinel, in more of a hurry than usual. In a file of its folder it notes what it finds out."""
 
     # Above a second, or it may take a new master for dead before it has connected to it, and fail over again and again.
-    DOWN_AFTER = 1_500
+    DOWN_AFTER = 3_000
     # In milliseconds. Else it takes two seconds to find the others, and a former master remains one for ten.
     PERIODS = ("publish-period", "200", "info-period", "1000", "ping-period", "250")
 
