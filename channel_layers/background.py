@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+#: What a fault in a thread raises in that very thread: to block them would only silence faulthandler.
+_FAULTS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -45,8 +49,18 @@ def in_background(work: Coroutine[Any, Any, T]) -> Future[T]:
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
+    _leave_signals_to_others()
     asyncio.set_event_loop(loop)
     loop.run_forever()
+
+
+def _leave_signals_to_others() -> None:
+    """Block them here, and in the threads that this one starts. The system may give a signal of a process to any thread
+    that takes it, and then it interrupts nothing in the main thread, where Python would handle it: Ctrl-C would do
+    nothing until that comes back from what it waits for."""
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows, where no signal interrupts a thread
+        faults = {getattr(signal, name) for name in _FAULTS if hasattr(signal, name)}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
 
 
 def _forget_after_fork() -> None:
