@@ -7,7 +7,9 @@ private there one attribute is used, ``_sock``.
 
 from __future__ import annotations
 
+import os
 import socket
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -84,6 +86,7 @@ class Server:
             self._greet(connection)
             self._run(connection, commands)
             sock: socket.socket = connection._sock
+            _handed_over.add(sock)
             connection._sock = None  # otherwise it is closed with the connection, which nobody keeps
         sock.setblocking(False)
         return sock
@@ -123,6 +126,7 @@ class Server:
     @contextmanager
     def _session(self, timeout: float) -> Iterator[Any]:
         connection = self._connection(timeout)
+        _open.add(connection)
         try:
             connection.connect()
             yield connection
@@ -132,6 +136,7 @@ class Server:
             raise self._unavailable(error) from error
         finally:
             connection.disconnect()  # does nothing to a socket that was taken away
+            _open.discard(connection)
 
     def _connection(self, timeout: float) -> Any:
         connection = self._connection_class(
@@ -149,6 +154,23 @@ class Server:
 
     def _away(self, problem: str) -> RedisUnavailable:
         return RedisUnavailable(f"{self.kind} at {self.label}: {problem}")
+
+
+#: Connections of redis-py that some thread is at work with, and the sockets that were taken away from others.
+_open: set[Any] = set()
+_handed_over: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _leave_them_to_the_parent() -> None:
+    """After fork() they are the parent's. A server would not see their end, otherwise, before that of the child."""
+    for sock in (*(connection._sock for connection in _open), *_handed_over):
+        if sock is not None:
+            sock.close()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_leave_them_to_the_parent)
 
 
 def _for_redis_py(options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -246,7 +246,7 @@ class TestConnectionsEnd:
             assert await take(receiver, channel) == {"n": 2}
             await until(lambda: not proxy.bytes_under_way, "what was held back gets there")
             await until(lambda: _published(own_redis_server) >= before + 2, "it is carried out")
-            await soon(send(3))
+            await soon(until_accepted(lambda: send(3)))  # what was made anew was held back, too
             assert await take(receiver, channel) == {"n": 3}
         await receiver.close()
 

@@ -104,10 +104,28 @@ async def test_a_child_does_not_keep_its_parents_connections(site: Site) -> None
         presence = f"{site.prefix}:cl1:presence:{layer.client_prefix}"
         client = site.server.client()
         await asyncio.to_thread(wait_until, lambda: client.pubsub_numsub(presence)[0][1], "it has nearly subscribed")
-        child = Child(lambda child: child.hear(), DEADLINE)
+        child = Child(lambda child: child.hear(), 4 * DEADLINE)
         try:
             proxy.delay = 0
             assert await within(DEADLINE, receiving, "the parent goes on") == {"n": 1}
+            await layer.close()
+            await asyncio.to_thread(wait_until, lambda: not proxy.open_connections, "the server sees all of them end")
+        finally:
+            child.end()
+
+
+@pytest.mark.asyncio
+async def test_a_child_does_not_keep_a_socket_that_is_being_opened(site: Site) -> None:
+    """The server has not greeted yet; whoever opens it is a thread that the child does not have."""
+    with TcpProxy(*site.server.address) as proxy:
+        proxy.delay = 1.0
+        layer = RedisChannelLayer([proxy.address], prefix=site.prefix)
+        await layer.new_channel()
+        await asyncio.to_thread(wait_until, lambda: proxy.bytes_under_way, "it says hello")
+        child = Child(lambda child: child.hear(), 4 * DEADLINE)
+        try:
+            proxy.delay = 0.0
+            await layer.send("jobs", {"n": 1})
             await layer.close()
             await asyncio.to_thread(wait_until, lambda: not proxy.open_connections, "the server sees all of them end")
         finally:
