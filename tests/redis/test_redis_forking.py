@@ -12,7 +12,7 @@ from redis_servers import wait_until
 from sites import DEADLINE, Site, receive_all, talk, use
 
 from channel_layers.conformance.running import Child, within
-from channel_layers.redis import RedisChannelLayer
+from channel_layers.redis import RedisChannelLayer, server
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -92,6 +92,11 @@ async def send_all(layer: RedisChannelLayer, channel: str, count: int) -> None:
         await asyncio.sleep(0)
 
 
+def all_are_connected(proxy: TcpProxy) -> bool:
+    """Sockets that the system just connects are known to none but redis-py."""
+    return proxy.open_connections == 3 and all(each._sock is not None for each in tuple(server._open))
+
+
 @pytest.mark.asyncio
 async def test_a_child_does_not_keep_its_parents_connections(site: Site) -> None:
     """Otherwise the server would not learn of the parent's end. One of them is being made at the moment of fork()."""
@@ -104,6 +109,7 @@ async def test_a_child_does_not_keep_its_parents_connections(site: Site) -> None
         presence = f"{site.prefix}:cl1:presence:{layer.client_prefix}"
         client = site.server.client()
         await asyncio.to_thread(wait_until, lambda: client.pubsub_numsub(presence)[0][1], "it has nearly subscribed")
+        await asyncio.to_thread(wait_until, lambda: all_are_connected(proxy), "none is just connecting")
         child = Child(lambda child: child.hear(), 4 * DEADLINE)
         try:
             proxy.delay = 0
@@ -122,6 +128,7 @@ async def test_a_child_does_not_keep_a_socket_that_is_being_opened(site: Site) -
         layer = RedisChannelLayer([proxy.address], prefix=site.prefix)
         await layer.new_channel()
         await asyncio.to_thread(wait_until, lambda: proxy.bytes_under_way, "it says hello")
+        await asyncio.to_thread(wait_until, lambda: all_are_connected(proxy), "all say hello")
         child = Child(lambda child: child.hear(), 4 * DEADLINE)
         try:
             proxy.delay = 0.0
