@@ -15,8 +15,6 @@ from sites import DEADLINE, Site, eventually, use
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisChannelLayer
 
-#: Seconds.
-
 
 @pytest.mark.asyncio
 async def test_flush_among_foreign_keys(own_site: Site) -> None:

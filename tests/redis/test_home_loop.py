@@ -21,8 +21,6 @@ from channel_layers.conformance.running import start_thread, within
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-#: Seconds; a process looks after its home loop three times as often.
-
 
 @pytest.mark.parametrize("end", [LoopThread.end, LoopThread.close, LoopThread.stop])
 def test_the_home_loop_ends_while_others_wait(

@@ -17,7 +17,6 @@ from channel_layers import ChannelFull
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisChannelLayer
 
-#: Seconds.
 MIB = 1 << 20
 
 

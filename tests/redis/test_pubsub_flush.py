@@ -19,8 +19,6 @@ from sites import DEADLINE, use
 from channel_layers.conformance.running import Child, within
 from channel_layers.redis import RedisPubSubChannelLayer
 
-#: Seconds that a flush waits for a process that does not answer.
-
 
 @pytest.fixture
 def site(redis_server: RedisServer) -> Iterator[PubSubSite]:
