@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 @pytest.mark.asyncio
 async def test_parent_and_child_each_get_what_is_theirs(site: Site) -> None:
-    layer, sender = site.layer(capacity=1_000), site.layer()
+    layer, sender = site.layer(capacity=1_000), site.layer(capacity=1_000)
     count = 200
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
@@ -57,7 +57,7 @@ async def test_parent_and_child_each_get_what_is_theirs(site: Site) -> None:
 @pytest.mark.asyncio
 async def test_fork_in_the_middle_of_traffic(site: Site) -> None:
     """Children that come, work and die while the parent receives and sends: it does not notice."""
-    layer, sender = site.layer(capacity=2_000), site.layer()
+    layer, sender = site.layer(capacity=2_000), site.layer(capacity=2_000)
     channel = await layer.new_channel()
     await use(layer)
     await use(sender)
