@@ -19,6 +19,9 @@ from channel_layers.redis.pubsub.keys import PubSubKeys
 class PubSubSite(Site):
     """A prefix on a server, and the Pub/Sub layers that a test makes there."""
 
+    #: For each layer object: the verbs of the home loop, all other verbs, what is published, normal channels.
+    CONNECTIONS = 4
+
     def layer(self, name: str = "", **options: Any) -> RedisPubSubChannelLayer:
         """A layer, by whose name the server knows its connections."""
         host = {"address": self.server.url, "client_name": self.prefix + name}

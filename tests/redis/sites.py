@@ -13,12 +13,12 @@ from redis_servers import DEADLINE, RedisServer, wait_until
 from channel_layers.conformance.running import within
 from channel_layers.redis import RedisChannelLayer
 
-#: For each layer object: the verbs of the home loop, all other verbs, the mailbox, normal channels, presence.
-CONNECTIONS = 5
-
 
 class Site:
     """A prefix on a server, and the layers that a test makes there."""
+
+    #: For each layer object: the verbs of the home loop, all other verbs, the mailbox, normal channels, presence.
+    CONNECTIONS = 5
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
@@ -35,6 +35,16 @@ class Site:
     def connections(self, name: str = "") -> set[str]:
         """The ids of those that layers of this name have open."""
         return {each["id"] for each in self.server.client().client_list() if each["name"] == self.prefix + name}
+
+    def when_all_are_connected(self, layers: int = 1) -> set[str]:
+        """The ids again, as soon as so many layers, all of them used, have all of theirs: some are made meanwhile."""
+        count = layers * self.CONNECTIONS
+        wait_until(lambda: len(self.connections()) == count, lambda: f"{count} are open: {self.connections()}")
+        return self.connections()
+
+    def until_all_are_closed(self) -> None:
+        """One that was just being made when its layer was closed is closed as soon as it is there."""
+        wait_until(lambda: not self.connections(), lambda: f"they are open: {self.connections()}")
 
     def all_connections(self) -> int:
         """How many the server has ever seen, of anybody."""

@@ -141,8 +141,8 @@ def test_a_home_that_stops_before_it_read_a_reply(site: Site, loop_thread: Calla
     home = loop_thread()
     channel = home.call(layer.new_channel())
     home.call(use(layer))
+    before = site.when_all_are_connected()
     wait_until(lambda: is_home(layer, home.loop), "the loop becomes the home")
-    before = site.connections()
 
     sending: list[asyncio.Task[None]] = []
 

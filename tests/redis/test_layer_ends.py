@@ -12,7 +12,7 @@ import weakref
 import pytest
 from asgiref.sync import async_to_sync
 from redis_servers import wait_until
-from sites import CONNECTIONS, DEADLINE, Site, talk, use
+from sites import DEADLINE, Site, talk, use
 
 from channel_layers import ChannelFull, LayerClosed, LayerUnavailable
 from channel_layers.conformance.running import within
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 def test_a_layer_that_nobody_refers_to_closes_its_connections(site: Site) -> None:
     kept = site.layer()
     asyncio.run(use(kept))
-    mine = site.connections()
+    mine = site.when_all_are_connected()
     for run in (lambda layer: asyncio.run(use(layer)), async_to_sync(use)):
         layer = site.layer()
         run(layer)
@@ -45,7 +45,7 @@ async def test_a_layer_is_collected_in_its_home_loop(site: Site) -> None:
         await use(layer, n)
         del layer
     gc.collect()
-    await asyncio.to_thread(wait_until, lambda: not site.connections(), "all are closed")
+    site.until_all_are_closed()
     assert not site.held("mailbox:*")
 
 
@@ -55,12 +55,12 @@ async def test_closed_and_used_again(site: Site) -> None:
     channel = await layer.new_channel()
     for n in range(5):
         await use(layer, n)
-        await asyncio.to_thread(wait_until, lambda: len(site.connections()) == CONNECTIONS, "it is at home")
+        site.when_all_are_connected()
         await layer.group_add("room", channel)
         waiting = [asyncio.create_task(layer.receive(name)) for name in (channel, "jobs", channel)]
         await talk(layer, await layer.new_channel(), 10)
         await layer.close()
-        assert not site.connections()
+        site.until_all_are_closed()
         assert not site.held("mailbox:*")
         for one in waiting:
             with pytest.raises(LayerClosed):
@@ -93,8 +93,7 @@ async def test_closed_in_the_middle_of_traffic(site: Site) -> None:
         closed.set()
         await within(DEADLINE, asyncio.gather(*tasks), "all verbs end")
         await layer.close()
-        # One that was just being made is closed when it is there.
-        await asyncio.to_thread(wait_until, lambda: not site.connections(), "all are closed")
+        site.until_all_are_closed()
         assert not site.held("mailbox:*")
         await use(layer, n)
 
@@ -125,11 +124,11 @@ async def test_async_with(site: Site) -> None:
     async with site.layer() as layer:
         await use(layer)
         assert site.connections()
-    assert not site.connections()
+    site.until_all_are_closed()
     assert not site.held("mailbox:*")
     async with layer:
         await use(layer)
-    assert not site.connections()
+    site.until_all_are_closed()
 
 
 PROGRAM = """

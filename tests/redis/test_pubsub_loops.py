@@ -27,9 +27,6 @@ from channel_layers.redis.pubsub import shard as shard_module
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-#: For each layer object: the verbs of the home loop, all other verbs, what is published, normal channels.
-CONNECTIONS = 4
-
 
 @pytest.fixture
 def site(redis_server: RedisServer) -> Iterator[PubSubSite]:
@@ -90,7 +87,7 @@ class TestSynchronousCode:
         # The receiver may have found its home meanwhile.
         assert site.all_connections() <= ever + 1
         assert connections <= site.connections()
-        assert len(site.connections()) <= 2 * CONNECTIONS
+        assert len(site.connections()) <= 2 * site.CONNECTIONS
         assert sender.statistics().accepted == threads * each
 
     def test_a_program_without_an_event_loop(self, site: PubSubSite) -> None:
@@ -110,7 +107,7 @@ class TestSynchronousCode:
         assert site.all_connections() == ever
         async_to_sync(layer.flush)()
         async_to_sync(layer.close)()
-        wait_until(lambda: not site.connections(), "close() closes all connections")
+        site.until_all_are_closed()
 
 
 class TestLoops:
@@ -126,10 +123,9 @@ class TestLoops:
         for n in range(50):
             asyncio.run(once(n))
             if n == 1:
-                ever, connections = site.all_connections(), site.connections()
+                connections, ever = site.when_all_are_connected(), site.all_connections()
         assert site.all_connections() == ever
         assert site.connections() == connections
-        assert len(connections) <= CONNECTIONS
         assert sum(at_home) > 25, "most of the loops were at home"
         wanted = {f"mailbox:{layer.client_prefix}": 1, "everyone": 1}
         wait_until(lambda: site.subscribed() == wanted, lambda: f"only these are left: {site.subscribed()}")
@@ -237,7 +233,7 @@ class TestFork:
         channel = await layer.new_channel()
         await use(layer)
         await use(sender)
-        before = site.connections()
+        before = site.when_all_are_connected(2)
 
         async def send_all() -> None:
             for n in range(count):
@@ -275,7 +271,7 @@ class TestTheEnd:
             waiting = [asyncio.create_task(layer.receive(name)) for name in (channel, "jobs", channel)]
             await talk(layer, await layer.new_channel(), 10)
             await layer.close()
-            assert not site.connections()
+            site.until_all_are_closed()
             assert site.subscribed() == {}
             for one in waiting:
                 with pytest.raises(LayerClosed):
@@ -307,20 +303,20 @@ class TestTheEnd:
             closed.set()
             await within(DEADLINE, asyncio.gather(*tasks), "all verbs end")
             await layer.close()
-            await until(lambda: not site.connections(), "all are closed")
+            site.until_all_are_closed()
             await use(layer, n)
 
     async def test_async_with(self, site: PubSubSite) -> None:
         async with site.layer() as layer:
             await use(layer)
             assert site.connections()
-        assert not site.connections()
+        site.until_all_are_closed()
         assert site.held() <= {f"{site.keys.all}epoch"}
 
     async def test_of_a_layer_that_nobody_refers_to(self, site: PubSubSite) -> None:
         kept = site.layer()
         await use(kept)
-        mine, gone = site.connections(), []
+        mine, gone = site.when_all_are_connected(), []
         for n in range(5):
             layer = site.layer()
             await use(layer, n)

@@ -61,7 +61,7 @@ async def test_fork_in_the_middle_of_traffic(site: Site) -> None:
     channel = await layer.new_channel()
     await use(layer)
     await use(sender)
-    before = site.connections()
+    before = site.when_all_are_connected(2)
     count = 1_000
     sending = asyncio.create_task(send_all(sender, channel, count))
     receiving = asyncio.create_task(receive_all(layer, channel, count))
@@ -149,7 +149,7 @@ def child_process(url: str, prefix: str, layer: RedisChannelLayer | None) -> Non
 def test_multiprocessing(site: Site, method: str) -> None:
     layer = site.layer()
     asyncio.run(use(layer))
-    before = site.connections()
+    before = site.when_all_are_connected()
     context = multiprocessing.get_context(method)
     arguments = (site.server.url, site.prefix, layer if method == "fork" else None)
     processes = [context.Process(target=child_process, args=arguments) for _ in range(2)]
@@ -159,6 +159,6 @@ def test_multiprocessing(site: Site, method: str) -> None:
     for process in processes:
         process.join(DEADLINE)
         assert process.exitcode == 0
-    assert site.connections() == before
+    wait_until(lambda: site.connections() == before, "those of the children end with them")
     asyncio.run(use(layer))
     assert len(site.held("mailbox:*")) == 1, "only the parent's"

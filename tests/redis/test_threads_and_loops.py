@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from loop_threads import LoopThread
 from redis_servers import wait_until
-from sites import CONNECTIONS, DEADLINE, Site, is_home, receive_all, use
+from sites import DEADLINE, Site, is_home, receive_all, use
 
 from channel_layers.conformance.running import start_thread, within
 from channel_layers.redis import RedisChannelLayer
@@ -64,7 +64,7 @@ def test_many_threads_send_synchronously(site: Site) -> None:
         assert [message["n"] for message in messages if message["writer"] == writer] == list(range(each))
     assert site.all_connections() == ever
     assert site.connections() == connections
-    assert len(connections) <= 2 * CONNECTIONS
+    assert len(connections) <= 2 * site.CONNECTIONS
     assert sender.statistics().accepted == threads * each
     counts = receiver.statistics()
     assert (counts.arrived, counts.delivered, counts.unread, counts.dropped) == (10_000, 10_000, 0, {})
@@ -88,7 +88,7 @@ def test_a_program_without_an_event_loop(site: Site) -> None:
     assert site.all_connections() == ever
     async_to_sync(layer.flush)()
     async_to_sync(layer.close)()
-    wait_until(lambda: not site.connections(), "close() closes all connections")
+    site.until_all_are_closed()
 
 
 # Event loops
@@ -107,16 +107,15 @@ def test_a_hundred_loops_one_after_the_other(site: Site) -> None:
     for n in range(100):
         asyncio.run(once(n))
         if n == 1:
-            ever, connections = site.all_connections(), site.connections()
+            connections, ever = site.when_all_are_connected(), site.all_connections()
     assert site.all_connections() == ever
     assert site.connections() == connections
-    assert len(connections) <= CONNECTIONS
     assert sum(at_home) > 50, "most of the loops were at home"
 
 
 def test_receivers_in_two_loops_at_once(site: Site, loop_thread: Callable[[], LoopThread]) -> None:
     """Each gets what is for it; what they share comes to one of them, once, in order."""
-    layer, sender = site.layer(capacity=1_000), site.layer()
+    layer, sender = site.layer(capacity=1_000), site.layer(capacity=1_000)
     loops = [loop_thread() for _ in range(3)]
     count = 200
     own = [loop.call(layer.new_channel()) for loop in loops]
@@ -175,5 +174,6 @@ def test_uvloop(site: Site) -> None:
             loop.close()
         asyncio.run(use(layer, n))  # moving between loops of two kinds
         if n == 1:
+            site.when_all_are_connected()
             ever = site.all_connections()
     assert site.all_connections() == ever
