@@ -33,7 +33,8 @@ async def receive_until_stop(layer: RedisChannelLayer, channel: str) -> list[Any
 
 def test_many_threads_send_synchronously(site: Site) -> None:
     """10,000 calls, half of them to a group: all arrive, in the order of each thread, without new connections."""
-    sender, receiver = site.layer(), site.layer(capacity=20_000, mailbox_capacity=20_000)
+    options = {"capacity": 20_000, "mailbox_capacity": 20_000}
+    sender, receiver = site.layer(**options), site.layer(**options)
     channel = async_to_sync(receiver.new_channel)()
     async_to_sync(receiver.group_add)("room", channel)
     threads, each = 8, 1_250

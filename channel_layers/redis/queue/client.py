@@ -69,11 +69,19 @@ class QueueClient(Client[QueueShard]):
         shard.places.forget()
         shard.mailbox.memberships.clear()
 
-    def ended(self, channel: str, heard_by: QueueShard) -> None:
-        """A channel of this client was discarded: what one server says holds for all. Under the lock of the inbox."""
+    def end_channel(self, channel: str) -> None:
+        """End a channel of this client, and its memberships on all servers. Under the lock of the inbox."""
         for shard in self.shards:
-            if shard is not heard_by:
+            if not shard.holds(channel):
                 shard.forget_members(channel)
+        self.inbox.discard(channel)
+
+    async def discard_elsewhere(self, channel: str, owner: str) -> None:
+        """Discard a channel of another client, on every server: each of them alone knows which joins came before."""
+        changes = (shard.change("discard", owner, "", channel) for shard in self.shards)
+        for outcome in await asyncio.gather(*changes, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def flush(self) -> None:
         """Empty the layer for every client. In the background loop."""

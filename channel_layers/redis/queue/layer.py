@@ -39,17 +39,17 @@ class RedisChannelLayer(RedisLayer[QueueClient]):
 
     async def _discard_channel(self, channel: str) -> None:
         client, owner = self._client, client_id_of(channel)
-        shard = client.shard_of(channel)
         if owner is None:
             await client.discard_queue(channel)
         elif owner == client.id:
             client.start_reading()
+            shard = client.shard_of(channel)
             entry = await shard.change("discard", owner, "", channel)
             await client.until_applied(shard, entry)
+            with self._inbox.lock:
+                client.end_channel(channel)
         else:
-            await shard.change("discard", owner, "", channel)
-        with self._inbox.lock:
-            self._inbox.discard(channel)
+            await client.discard_elsewhere(channel, owner)
 
     # Groups
 

@@ -51,8 +51,8 @@ class Owner(Protocol):
     def give_back_over(self, connection: Connection) -> None:
         """What is to be given back can go over this connection now."""
 
-    def has_ended(self, channel: str) -> None:
-        """Somebody has discarded a channel of this client. Under the lock of the inbox."""
+    def holds(self, channel: str) -> bool:
+        """Whether what is sent to this channel, other than to its groups, comes over this server."""
 
     def has_no_members(self, group: str) -> None:
         """A message came for a group that has no member here, or its last one left. Under the lock of the inbox."""
@@ -112,6 +112,8 @@ class Mailbox:
         # some time ago: to apply those again would undo what came after them.
         self._applied: deque[Position] = deque(maxlen=_APPLIED)
         self._applied_before: frozenset[Position] = frozenset()
+        # Joins that are not to be applied when they are read.
+        self._void: set[Position] = set()
 
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; from the beginning, since positions may have changed meanwhile."""
@@ -129,7 +131,8 @@ class Mailbox:
         """Positions begin anew, since the server has lost what it had. Under the lock of the inbox."""
         self.times_lost += 1
         self.position = self.control_position = START
-        self._applied_before = frozenset(self._applied)
+        self._applied_before = frozenset(self._void.union(self._applied))
+        self._void.clear()
         promised, self._promised = self._promised, {}
         for entry in sorted(promised):
             self._apply(*promised[entry], START)
@@ -152,7 +155,14 @@ class Mailbox:
             self._when_applied.append((entry, call))
 
     def forget_members(self, channel: str) -> list[str]:
-        """End the memberships of a channel; returns the groups that have no members any more. Under the lock."""
+        """End the memberships of a channel, of which the server has confirmed some that were not read yet.
+
+        Returns the groups that have no members any more. Under the lock of the inbox.
+        """
+        unread = [entry for entry, (what, _, name) in self._promised.items() if (what, name) == ("join", channel)]
+        self._void.update(unread)
+        for entry in unread:
+            del self._promised[entry]
         groups = self.memberships.groups_of(channel)
         self.memberships.discard_channel(channel)
         return [group for group in groups if not self.memberships.members(group)]
@@ -324,6 +334,8 @@ class Mailbox:
                 if position in self._applied_before:
                     continue
                 self._applied.append(position)
+                if position in self._void:
+                    continue
                 try:
                     what, group, channel, at = (field.decode() for field in fields)
                     after = position_of(at.encode())
@@ -341,6 +353,8 @@ class Mailbox:
             self.when_applied(entry, call)
         if self._promised:
             self._promised = {entry: it for entry, it in self._promised.items() if entry > self.control_position}
+        if self._void:
+            self._void = {entry for entry in self._void if entry > self.control_position}
 
     def _apply(self, what: str, group: str, channel: str, position: Position) -> None:
         if what == "join":
@@ -351,9 +365,9 @@ class Mailbox:
             self.memberships.leave(group, channel, position)
         else:
             groups = self.memberships.leave_all(channel, position)
-            self._inbox.discard(channel)
             self._discarded[channel] = position
-            self._owner.has_ended(channel)
+            if self._owner.holds(channel):
+                self._inbox.discard(channel)
         for left in groups:
             if not self.memberships.members(left):
                 self._owner.has_no_members(left)

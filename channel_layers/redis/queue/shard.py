@@ -171,8 +171,8 @@ class QueueShard(Shard):
     def give_back_over(self, connection: Connection) -> None:
         self.places.tell_over(connection)
 
-    def has_ended(self, channel: str) -> None:
-        self.owner.ended(channel, self)
+    def holds(self, channel: str) -> bool:
+        return self.owner.shard_of(channel) is self
 
     def forget_members(self, channel: str) -> None:
         """End the memberships of a channel of this client here. Under the lock of the inbox."""
