@@ -326,15 +326,14 @@ class Connection:
 _all: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
-def _leave_them_to_the_parent() -> None:
-    """After fork() they are the parent's, and so are their loops. A server would not see their end, otherwise."""
+def _count_them_as_closed() -> None:
+    """After fork() they are the parent's, and so are their loops; :mod:`.server` closes their sockets here."""
     for connection in tuple(_all):
         connection.closed = True
-        connection._sock.close()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_leave_them_to_the_parent)
+    os.register_at_fork(after_in_child=_count_them_as_closed)
 
 
 def pack(*command: Any) -> bytes:

@@ -43,17 +43,17 @@ def read_late(layer: Any, place: int) -> Iterator[None]:
     reading.attach(asyncio.get_running_loop())
 
 
-@pytest.mark.parametrize("with_room_for", ["the channel", "nobody", "another"])
+@pytest.mark.parametrize("member_before", ["the channel", "nobody", "another"])
 @pytest.mark.parametrize("by_its_owner", [True, False])
-async def test_of_a_member_that_has_just_joined(site: ShardedSite, by_its_owner: bool, with_room_for: str) -> None:
+async def test_of_a_member_that_has_just_joined(site: ShardedSite, by_its_owner: bool, member_before: str) -> None:
     """The owner comes to the join later than to the end."""
     owner, other = site.layer(), site.layer()
     (ended, _), room = await site.channels(owner), site.name(1, "room")
     another = await owner.new_channel()
     await until_it_reads_here(owner)
-    if with_room_for == "another":
+    if member_before == "another":
         await owner.group_add(room, another)
-    elif with_room_for == "the channel":
+    elif member_before == "the channel":
         await owner.group_add(room, ended)
     who = owner if by_its_owner else other
     with read_late(owner, 1):
