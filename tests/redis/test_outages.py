@@ -38,15 +38,16 @@ class TestServerGoesAway:
 
     async def test_and_comes_back_with_what_it_had(self, own_redis_server: RedisServer) -> None:
         reload = own_redis_server.new_client(socket_timeout=None)
-        own_redis_server.config("key-load-delay", 20_000)  # microseconds
+        # It would load for longer than anybody waits, and answers in between.
+        own_redis_server.config("key-load-delay", 50_000)  # microseconds for each key
         own_redis_server.config("loading-process-events-interval-bytes", 1024)
-        for number in range(50):
-            own_redis_server.client().set(f"filler{number}", os.urandom(3000))
+        own_redis_server.client().mset({f"filler{number}": os.urandom(3000) for number in range(1000)})
         async with Traffic(own_redis_server.address) as traffic:
             loading = asyncio.create_task(asyncio.to_thread(reload.execute_command, "DEBUG RELOAD"))
             await traffic.is_refused("loading")
             assert not loading.done()
-            await loading
+            own_redis_server.config("key-load-delay", 0)
+            await soon(loading)
             lost = await traffic.lost()
         assert not lost["direct"]
         assert not lost["group"]
