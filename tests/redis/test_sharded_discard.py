@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from numbered import until
-from redis_servers import RedisServer, require_server
+from redis_servers import SEND_TIMEOUT, RedisServer, require_server
 from sharded_sites import ShardedSite, take
 from sites import talk
 
+from channel_layers import LayerUnavailable
 from channel_layers.redis import RedisChannelLayer
+from channel_layers.redis.keys import Keys
 
 pytestmark = pytest.mark.asyncio
+
+#: Messages that a reader takes in many batches.
+BACKLOG = 400
 
 
 @pytest_asyncio.fixture
@@ -88,3 +93,86 @@ async def test_of_a_member_that_comes_back(site: ShardedSite, late: int) -> None
     await until(lambda: owner.statistics().unread == 0, "the owner has heard of the end")
     await other.group_send(room, {"n": "to who came back"})
     assert await take(owner, ended) == ["to who came back"]
+
+
+@pytest.mark.parametrize("it_ends_by", ["a cancellation", "its deadline"])
+async def test_by_a_verb_that_does_not_hear_the_answer(site: ShardedSite, it_ends_by: str) -> None:
+    """What the server has taken ends the memberships on all, even if nobody waits for it any more."""
+    owner, other = site.layer(send_timeout=SEND_TIMEOUT), site.layer()
+    (ended, another), room = await site.channels(owner), site.name(1, "room")
+    await until_it_reads_here(owner)
+    await owner.group_add(room, ended)
+    await owner.group_add(room, another)
+    with read_late(owner, 0):
+        ending = asyncio.create_task(owner.discard_channel(ended))
+        if it_ends_by == "a cancellation":
+            server, control = site.servers[0].client(), Keys(site.prefix).control(owner.client_prefix)
+            await until(lambda: server.exists(control), "the server has taken it")
+            ending.cancel()
+        outcome, *_ = await asyncio.gather(ending, return_exceptions=True)
+        assert isinstance(outcome, (asyncio.CancelledError, LayerUnavailable))
+    await other.group_send(room, {"n": "to a member that has left"})
+    assert await take(owner, another) == ["to a member that has left"]
+    assert owner.statistics().unread == 0
+
+
+async def test_by_a_verb_that_is_thrown_away(site: ShardedSite) -> None:
+    """The garbage collector may do that in a thread that holds the lock of the inbox."""
+    owner = site.layer()
+    (ended, _), room = await site.channels(owner), site.name(1, "room")
+    await until_it_reads_here(owner)
+    await owner.group_add(room, ended)
+    memberships = owner._client.shards[1].mailbox.memberships
+    await until(lambda: memberships.members(room), "it has joined")
+    ending = owner.discard_channel(ended)
+    ending.send(None)
+    with owner._inbox.lock:
+        ending.close()
+        assert memberships.members(room)
+    await until(lambda: not memberships.members(room), "it has left")
+
+
+async def test_of_a_member_that_has_just_left(site: ShardedSite) -> None:
+    """What was sent to the group before it left, and is read after the end, does not come any more."""
+    owner, other = site.layer(capacity=BACKLOG), site.layer()
+    (ended, _), room = await site.channels(owner), site.name(1, "room")
+    await until_it_reads_here(owner)
+    await owner.group_add(room, ended)
+    shard = owner._client.shards[1]
+    mailbox, reading = shard.mailbox, shard.reading.connection
+    await until(lambda: mailbox.memberships.members(room), "it has joined")
+    with read_late(owner, 1):
+        for n in range(BACKLOG):
+            await other.group_send(room, {"n": n})
+        await owner.group_discard(room, ended)
+        with owner._inbox.lock:
+            milliseconds, number = mailbox.control_position
+            mailbox.when_applied((milliseconds, number + 1), reading.detach)
+    await until(lambda: not mailbox.memberships.members(room), "it has left")
+    await owner.discard_channel(ended)
+    read_before = owner.statistics().arrived
+    assert 0 < read_before - 20 < BACKLOG
+    reading.attach(asyncio.get_running_loop())
+    another = await owner.new_channel()
+    await owner.group_add(room, another)
+    await other.group_send(room, {"n": "the last"})
+    assert await take(owner, another) == ["the last"]
+    assert owner.statistics().arrived == read_before + 1
+
+
+@pytest.mark.parametrize("losses", [1, 2])
+async def test_of_a_member_that_a_server_remembers(site: ShardedSite, losses: int) -> None:
+    """The server loses what it had, and comes back as it was some time ago."""
+    owner, other = site.layer(), site.layer()
+    (ended, another), room = await site.channels(owner), site.name(1, "room")
+    await until_it_reads_here(owner)
+    with read_late(owner, 1):
+        await owner.group_add(room, ended)
+        await owner.discard_channel(ended)
+        with owner._inbox.lock:
+            for _ in range(losses):
+                owner._client.shards[1].mailbox.start_anew()
+    await owner.group_add(room, another)
+    await other.group_send(room, {"n": "to a member that has left"})
+    assert await take(owner, another) == ["to a member that has left"]
+    assert owner.statistics().unread == 0

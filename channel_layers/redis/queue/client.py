@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ...background import background_loop
 from ..client import Client, clients
 from ..errors import RedisUnavailable
 from ..server import Server
@@ -69,12 +70,32 @@ class QueueClient(Client[QueueShard]):
         shard.places.forget()
         shard.mailbox.memberships.clear()
 
-    def end_channel(self, channel: str) -> None:
-        """End a channel of this client, and its memberships on all servers. Under the lock of the inbox."""
+    async def discard_own(self, channel: str) -> None:
+        """Discard a channel of this client: on its own server, by the way of all its changes; on the others, here."""
+        self.start_reading()
+        shard = self.shard_of(channel)
+        try:
+            entry = await shard.change("discard", self.id, "", channel)
+            await self.until_applied(shard, entry)
+        except GeneratorExit:  # the coroutine was thrown away, perhaps while this very thread holds the lock
+            background_loop().call_soon_threadsafe(self._has_perhaps_ended, channel)
+            raise
+        except BaseException:
+            self._has_perhaps_ended(channel)
+            raise
+        with self.inbox.lock:
+            self._leave_elsewhere(channel)
+            self.inbox.discard(channel)
+
+    def _has_perhaps_ended(self, channel: str) -> None:
+        """Its server may have taken the end of a channel: nobody will come back to the others. Without the lock."""
+        with self.inbox.lock:
+            self._leave_elsewhere(channel)
+
+    def _leave_elsewhere(self, channel: str) -> None:
         for shard in self.shards:
             if not shard.holds(channel):
                 shard.forget_members(channel)
-        self.inbox.discard(channel)
 
     async def discard_elsewhere(self, channel: str, owner: str) -> None:
         """Discard a channel of another client, on every server: each of them alone knows which joins came before."""

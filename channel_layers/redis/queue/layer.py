@@ -42,12 +42,7 @@ class RedisChannelLayer(RedisLayer[QueueClient]):
         if owner is None:
             await client.discard_queue(channel)
         elif owner == client.id:
-            client.start_reading()
-            shard = client.shard_of(channel)
-            entry = await shard.change("discard", owner, "", channel)
-            await client.until_applied(shard, entry)
-            with self._inbox.lock:
-                client.end_channel(channel)
+            await client.discard_own(channel)
         else:
             await client.discard_elsewhere(channel, owner)
 

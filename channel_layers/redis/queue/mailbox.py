@@ -131,7 +131,8 @@ class Mailbox:
         """Positions begin anew, since the server has lost what it had. Under the lock of the inbox."""
         self.times_lost += 1
         self.position = self.control_position = START
-        self._applied_before = frozenset(self._void.union(self._applied))
+        self._applied.extend(sorted(self._void))
+        self._applied_before = frozenset(self._applied)
         self._void.clear()
         promised, self._promised = self._promised, {}
         for entry in sorted(promised):

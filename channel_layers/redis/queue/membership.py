@@ -47,6 +47,12 @@ class Memberships(Groups):
             self.leave(group, channel, position)
         return groups
 
+    def discard_channel(self, channel: str) -> None:
+        """End all memberships of a channel; no message from before is for it any more, of groups it has left either."""
+        super().discard_channel(channel)
+        for group, departed in tuple(self._departed.items()):
+            self._keep_departed(group, [entry for entry in departed if entry[0] != channel])
+
     def reached(self, group: str, position: Position) -> Collection[str]:
         """The channels that the message at this position is for. Valid until the table changes."""
         members = self.members(group)
@@ -59,16 +65,18 @@ class Memberships(Groups):
 
     def pass_by(self, position: Position) -> None:
         """Forget who left before this position: no message from then will come any more."""
-        for group in tuple(self._departed):
-            left = [entry for entry in self._departed[group] if entry[2] > position]
-            if left:
-                self._departed[group] = left
-            else:
-                del self._departed[group]
+        for group, departed in tuple(self._departed.items()):
+            self._keep_departed(group, [entry for entry in departed if entry[2] > position])
 
     def forget_departed(self) -> None:
         """Forget who has left: no message from before will come any more."""
         self._departed.clear()
+
+    def _keep_departed(self, group: str, departed: list[tuple[str, Position, Position]]) -> None:
+        if departed:
+            self._departed[group] = departed
+        else:
+            del self._departed[group]
 
     def groups(self) -> Collection[str]:
         """The groups that have members now."""
