@@ -356,8 +356,8 @@ class TestTcpProxy:
         own_redis_server.kill()
         with (
             TcpProxy(*own_redis_server.address) as proxy,
+            pytest.raises(ConnectionResetError),  # perhaps before connecting has returned
             socket.create_connection(proxy.address, timeout=redis_servers.DEADLINE) as connection,
-            pytest.raises(ConnectionResetError),
         ):
             connection.recv(100)
 
