@@ -11,13 +11,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from ..background import background_loop
 from .connection import Connection, pack
 from .keys import Keys
-from .undoing import undoing
 from .unread import Popped, RedisInbox
 
 #: Seconds that the server waits for a message before it answers "none": so that a dead connection is noticed.
@@ -48,8 +46,15 @@ class NormalChannels:
         with self._inbox.lock:
             self._wanted[channel] = self._wanted.get(channel, 0) + 1
         self._look_again()
-        with undoing(partial(self._no_more, channel)):
+        try:
             yield
+        except GeneratorExit:
+            # The coroutine was thrown away, perhaps while this very thread holds the lock.
+            background_loop().call_soon_threadsafe(self._no_more, channel)
+            raise
+        except BaseException:
+            self._no_more(channel)
+            raise
         self._no_more(channel)
 
     def _no_more(self, channel: str) -> None:

@@ -146,8 +146,8 @@ async def test_of_a_member_that_has_just_left(site: ShardedSite) -> None:
             await other.group_send(room, {"n": n})
         await owner.group_discard(room, ended)
         with owner._inbox.lock:
-            milliseconds, number = mailbox.changes.position
-            mailbox.changes.when_read((milliseconds, number + 1), reading.detach)
+            milliseconds, number = mailbox.control_position
+            mailbox.when_applied((milliseconds, number + 1), reading.detach)
     await until(lambda: not mailbox.memberships.members(room), "it has left")
     await owner.discard_channel(ended)
     read_before = owner.statistics().arrived

@@ -7,7 +7,6 @@ import struct
 import time
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from ...background import background_loop, in_background
@@ -21,7 +20,6 @@ from ..link import Link
 from ..outbox import Outbox, Terms
 from ..server import Server
 from ..shard import Shard
-from ..undoing import undoing
 from ..unread import RedisInbox
 from ..writers import Writers
 from .clock import ServerClock
@@ -233,8 +231,14 @@ class PubSubShard(Shard):
             attempt = self.attempt(group, channel, confirmation.settle)
         if attempt is None:
             return
-        with undoing(partial(self.take_back, attempt)):
+        try:
             await self._confirmed(self._name_of(group), confirmation)
+        except GeneratorExit:  # the coroutine was thrown away, perhaps while this very thread holds the lock
+            background_loop().call_soon_threadsafe(self.take_back, attempt)
+            raise
+        except BaseException:
+            self.take_back(attempt)
+            raise
         with self.inbox.lock:
             self.groups.succeed(attempt)
 

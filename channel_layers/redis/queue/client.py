@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
+from ...background import background_loop
 from ..client import Client, clients
 from ..errors import RedisUnavailable
 from ..server import Server
-from ..undoing import undoing
 from .counted import CountedInbox
 from .flush import flush
 from .shard import QueueShard
@@ -48,7 +47,7 @@ class QueueClient(Client[QueueShard]):
                 loop.call_soon_threadsafe(end)
 
         with self.inbox.lock:
-            shard.mailbox.changes.when_read(entry, settle)
+            shard.mailbox.when_applied(entry, settle)
         try:
             await asyncio.wait_for(applied, self.send_timeout)
         except asyncio.TimeoutError as error:
@@ -75,9 +74,15 @@ class QueueClient(Client[QueueShard]):
         """Discard a channel of this client: on its own server, by the way of all its changes; on the others, here."""
         self.start_reading()
         shard = self.shard_of(channel)
-        with undoing(partial(self._has_perhaps_ended, channel)):
+        try:
             entry = await shard.change("discard", self.id, "", channel)
             await self.until_applied(shard, entry)
+        except GeneratorExit:  # the coroutine was thrown away, perhaps while this very thread holds the lock
+            background_loop().call_soon_threadsafe(self._has_perhaps_ended, channel)
+            raise
+        except BaseException:
+            self._has_perhaps_ended(channel)
+            raise
         with self.inbox.lock:
             self._leave_elsewhere(channel)
             self.inbox.discard(channel)

@@ -16,7 +16,6 @@ from ..outbox import Outbox, Terms
 from ..server import Server
 from ..shard import GRACE, Shard
 from . import mailbox
-from .changes import Change
 from .counted import CountedInbox
 from .lease import Lease
 from .mailbox import Mailbox
@@ -93,7 +92,7 @@ class QueueShard(Shard):
         if not await self.lease.give_up():
             return
         connection = await self.far_connection()
-        position = as_text(self.mailbox.changes.position)
+        position = as_text(self.mailbox.control_position)
         for group in self.mailbox.memberships.groups():
             connection.ask(scripts.delist.call((self.keys.group(group),), self.client, position), ignored)
         keys = (*self.own_keys, self.keys.early(self.client), self.keys.wake(self.client))
@@ -128,7 +127,7 @@ class QueueShard(Shard):
         position = position_of(entry)
         if client == self.client:
             with self.inbox.lock:
-                self.mailbox.changes.promise(position, Change(what, group, channel))
+                self.mailbox.promise(position, what, group, channel)
             if self.mailbox.times_lost != times_lost:  # perhaps with this
                 return await self.change(what, client, group, channel)
         return position
@@ -181,7 +180,7 @@ class QueueShard(Shard):
             self.has_no_members(group)
 
     def has_no_members(self, group: str) -> None:
-        position = as_text(self.mailbox.changes.position)
+        position = as_text(self.mailbox.control_position)
         self.tell(scripts.delist, (self.keys.group(group),), self.client, position)
 
     def may_be_unlisted(self, group: str) -> None:
