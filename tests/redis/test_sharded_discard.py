@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from late_reading import end_lease, read_late, renew_lease, until_it_reads_here
 from numbered import until
 from redis_servers import SEND_TIMEOUT, RedisServer, require_server
 from sharded_sites import ShardedSite, take
-from sites import talk
 
 from channel_layers import LayerUnavailable
 from channel_layers.redis import RedisChannelLayer
@@ -30,22 +28,6 @@ async def site(redis_server: RedisServer) -> AsyncIterator[ShardedSite]:
         site = ShardedSite(RedisChannelLayer, [redis_server, second])
         yield site
         await site.close()
-
-
-async def until_it_reads_here(layer: Any) -> None:
-    """This loop becomes the home of the layer, in which it reads from all servers."""
-    await talk(layer, await layer.new_channel(), 20)
-    reading, loop = [shard.reading for shard in layer._client.shards], asyncio.get_running_loop()
-    await until(lambda: all(each.connection and each.connection.loop is loop for each in reading), "it reads here")
-
-
-@contextlib.contextmanager
-def read_late(layer: Any, place: int) -> Iterator[None]:
-    """What comes over that server meanwhile waits in the socket. In the home loop of the layer."""
-    reading = layer._client.shards[place].reading.connection
-    reading.detach()
-    yield
-    reading.attach(asyncio.get_running_loop())
 
 
 @pytest.mark.parametrize("member_before", ["the channel", "nobody", "another"])
@@ -146,8 +128,8 @@ async def test_of_a_member_that_has_just_left(site: ShardedSite) -> None:
             await other.group_send(room, {"n": n})
         await owner.group_discard(room, ended)
         with owner._inbox.lock:
-            milliseconds, number = mailbox.control_position
-            mailbox.when_applied((milliseconds, number + 1), reading.detach)
+            milliseconds, number = mailbox.changes.position
+            mailbox.changes.when_applied((milliseconds, number + 1), reading.detach)
     await until(lambda: not mailbox.memberships.members(room), "it has left")
     await owner.discard_channel(ended)
     read_before = owner.statistics().arrived
@@ -176,3 +158,26 @@ async def test_of_a_member_that_a_server_remembers(site: ShardedSite, losses: in
     await other.group_send(room, {"n": "to a member that has left"})
     assert await take(owner, another) == ["to a member that has left"]
     assert owner.statistics().unread == 0
+
+
+async def test_by_an_end_that_its_server_has_lost(site: ShardedSite) -> None:
+    """It ends the channel once: what came since over another server is delivered."""
+    owner, other = site.layer(), site.layer()
+    (ended, another), room = await site.channels(owner), site.name(1, "room")
+    await until_it_reads_here(owner)
+    server, control = site.servers[0].client(), Keys(site.prefix).control(owner.client_prefix)
+    with read_late(owner, 0):
+        ending = asyncio.create_task(owner.discard_channel(ended))
+        await until(lambda: owner._client.shards[0].mailbox.changes._promised, "the server has confirmed it")
+        end_lease(owner, site.servers[0])
+        server.delete(control)
+        await renew_lease(owner)
+        await ending
+        await owner.group_add(room, ended)
+        await owner.group_add(room, another)
+        await other.group_send(room, {"n": "since"})
+        assert await take(owner, another) == ["since"]
+    in_time = site.name(0, f"{owner.client_prefix}!")
+    await other.send(in_time, {"n": "after all that is there"})
+    assert await take(owner, in_time) == ["after all that is there"]
+    assert await take(owner, ended) == ["since"]

@@ -47,7 +47,7 @@ class QueueClient(Client[QueueShard]):
                 loop.call_soon_threadsafe(end)
 
         with self.inbox.lock:
-            shard.mailbox.when_applied(entry, settle)
+            shard.mailbox.changes.when_applied(entry, settle)
         try:
             await asyncio.wait_for(applied, self.send_timeout)
         except asyncio.TimeoutError as error:

@@ -89,7 +89,8 @@ class Lease:
                 begins_anew, self._has_registered = self._has_registered and is_lost, True
                 if begins_anew:
                     shard.mailbox.start_anew()
-                self._notice(int(epoch))
+                if self._notice(int(epoch)) and begins_anew:  # the mailbox that would tell of that flush has ended
+                    shard.mailbox.changes.flushed()
                 groups = shard.mailbox.memberships.groups()
             self._list_again(connection, groups)
             if begins_anew:
@@ -104,10 +105,13 @@ class Lease:
         for group in groups:
             tell(connection, scripts.list_again, (shard.keys.group(group),), shard.client, shard.group_ttl_ms)
 
-    def _notice(self, epoch: int) -> None:
-        if self.epoch is not None and epoch > self.epoch:
+    def _notice(self, epoch: int) -> bool:
+        """Whether somebody has flushed the layer since the last one that was heard of."""
+        is_new = self.epoch is not None and epoch > self.epoch
+        if is_new:
             self._shard.owner.empty(self._shard)
         self.epoch = max(epoch, self.epoch or 0)
+        return is_new
 
     async def _renew(self) -> None:
         shard = self._shard

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...remote import GroupMessage
@@ -12,6 +10,7 @@ from ...statistics import logger
 from ..connection import Connection, pack
 from ..keys import Keys
 from ..writers import Writers
+from .changes import Change, Changes
 from .counted import CountedInbox
 from .membership import START, Memberships, Position, after, as_text, position_of
 
@@ -23,9 +22,6 @@ BLOCK = 4_000
 
 #: Entries, and bytes of messages, that stay on the server after they were read, until something else is told to it.
 _UNTRIMMED, _UNTRIMMED_BYTES = 128, 1 << 16
-
-#: Changes of memberships that are remembered.
-_APPLIED = 1000
 
 _TIME = b"*1\r\n$4\r\nTIME\r\n"
 _WAIT = (b"XREAD", b"COUNT", _BATCH, b"BLOCK", BLOCK, b"STREAMS")
@@ -84,9 +80,9 @@ class Mailbox:
         owner: Owner,
     ) -> None:
         self.memberships = Memberships(group_expiry)
-        #: Up to where the mailbox and the control entries were read.
+        self.changes = Changes()
+        #: Up to where the mailbox was read.
         self.position: Position = START
-        self.control_position: Position = START
         self._keys = (keys.mailbox(client), keys.control(client))
         self._mailbox_key = self._keys[0].encode()
         self._inbox = inbox
@@ -103,17 +99,8 @@ class Mailbox:
         self._is_reading_again = False
         self._untrimmed = 0
         self._untrimmed_bytes = 0
-        self._when_applied: list[tuple[Position, Callable[[], None]]] = []
         #: How often the server has lost what it had.
         self.times_lost = 0
-        # Changes of memberships that the server has confirmed and that were not read yet: entry -> what to apply.
-        self._promised: dict[Position, tuple[str, str, str]] = {}
-        # The latest that were applied; and what had been when the server lost what it had. It may come back as it was
-        # some time ago: to apply those again would undo what came after them.
-        self._applied: deque[Position] = deque(maxlen=_APPLIED)
-        self._applied_before: frozenset[Position] = frozenset()
-        # Joins that are not to be applied when they are read.
-        self._void: set[Position] = set()
 
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; from the beginning, since positions may have changed meanwhile."""
@@ -130,40 +117,19 @@ class Mailbox:
     def start_anew(self) -> None:
         """Positions begin anew, since the server has lost what it had. Under the lock of the inbox."""
         self.times_lost += 1
-        self.position = self.control_position = START
-        self._applied.extend(sorted(self._void))
-        self._applied_before = frozenset(self._applied)
-        self._void.clear()
-        promised, self._promised = self._promised, {}
-        for entry in sorted(promised):
-            self._apply(*promised[entry], START)
-        waiting, self._when_applied = self._when_applied, []
-        for _, call in waiting:
-            call()
+        self.position = START
+        self._is_reading_again = False  # not yet: what comes until the connection is made anew, was asked for before
+        for change in self.changes.start_anew():
+            self._apply(change, START)
         self.memberships.restart()
         self._discarded.clear()
-
-    def promise(self, entry: Position, what: str, group: str, channel: str) -> None:
-        """Apply a change even if the server loses it before it was read here. Under the lock of the inbox."""
-        if entry > self.control_position:
-            self._promised[entry] = (what, group, channel)
-
-    def when_applied(self, entry: Position, call: Callable[[], None]) -> None:
-        """Call back when a control entry was applied. Under the lock of the inbox."""
-        if entry <= self.control_position:
-            call()
-        else:
-            self._when_applied.append((entry, call))
 
     def forget_members(self, channel: str) -> list[str]:
         """End the memberships of a channel, of which the server has confirmed some that were not read yet.
 
         Returns the groups that have no members any more. Under the lock of the inbox.
         """
-        unread = [entry for entry, (what, _, name) in self._promised.items() if (what, name) == ("join", channel)]
-        self._void.update(unread)
-        for entry in unread:
-            del self._promised[entry]
+        self.changes.void_joins(channel)
         groups = self.memberships.groups_of(channel)
         self.memberships.discard_channel(channel)
         return [group for group in groups if not self.memberships.members(group)]
@@ -171,13 +137,13 @@ class Mailbox:
     def trim(self) -> tuple[str, str]:
         """The first ids that the server has to keep of mailbox and control entries. Under the lock of the inbox."""
         self._untrimmed = self._untrimmed_bytes = 0
-        return after(self.position), after(self.control_position)
+        return after(self.position), after(self.changes.position)
 
     # Asking
 
     def _wait(self, connection: Connection, start: str = "") -> None:
         position = start or as_text(self.position)
-        self._ask(connection, pack(*_WAIT, *self._keys, position, as_text(self.control_position)))
+        self._ask(connection, pack(*_WAIT, *self._keys, position, as_text(self.changes.position)))
 
     def _ask(self, connection: Connection, command: bytes) -> None:
         batch: list[Any] = []
@@ -188,15 +154,22 @@ class Mailbox:
     def _arrived(self, connection: Connection, batch: Any, server_time: Any) -> None:
         if connection is not self._connection or connection.closed:
             return
-        if isinstance(batch, Exception) or isinstance(server_time, Exception):
-            connection.fail(batch if isinstance(batch, Exception) else server_time)
+        if isinstance(batch, Exception):
+            connection.fail(batch)
             return
-        server_ms = int(server_time[0]) * 1000 + int(server_time[1]) // 1000
         messages, control = self._split(batch)
         if len(control) == _BATCH:
-            self._read_control(connection, messages, control, server_ms)
+            self._read_control(connection, messages, control)
+        else:
+            self._hand_out(connection, messages, control, server_time)
+
+    def _hand_out(self, connection: Connection, messages: list[Any], control: list[Any], server_time: Any) -> None:
+        if connection is not self._connection or connection.closed:
             return
-        self._deliver(messages, control, server_ms)
+        if isinstance(server_time, Exception):
+            connection.fail(server_time)
+            return
+        self._deliver(messages, control, int(server_time[0]) * 1000 + int(server_time[1]) // 1000)
         connection.soon(self._go_on, connection)
 
     def _go_on(self, connection: Connection) -> None:
@@ -209,7 +182,7 @@ class Mailbox:
             self._wait(connection)
             connection.flush()
 
-    def _read_control(self, connection: Connection, messages: list[Any], control: list[Any], server_ms: int) -> None:
+    def _read_control(self, connection: Connection, messages: list[Any], control: list[Any]) -> None:
         """There may be more control entries that belong before these messages: read all of them first."""
 
         def more(reply: Any) -> None:
@@ -221,9 +194,7 @@ class Mailbox:
             if len(further) == _BATCH:
                 ask()
             else:
-                connection.ask(_TIME, lambda time: self._arrived(connection, [(self._mailbox_key, messages)], time))
-                with self._inbox.lock:
-                    self._apply_all(control, server_ms)
+                connection.ask(_TIME, lambda time: self._hand_out(connection, messages, control, time))
 
         def ask() -> None:
             connection.ask(pack(*_LOOK, self._keys[1], control[-1][0]), more)
@@ -250,11 +221,14 @@ class Mailbox:
                 self._owner.will_give_back()
             if control:
                 self._apply_all(control, server_ms)
+            if self._is_reading_again:
+                self._make_up(self.changes.lost_before())
             if messages:
                 self._deliver_all(messages, control, server_ms)
-            elif control:  # both were looked at in one moment: no message from before is still to come
+            elif 0 < len(control) < _BATCH:  # looked at in the same moment: no message from before is still to come
                 self.memberships.forget_departed()
                 self._discarded.clear()
+            self.changes.forget_read()
             self._untrimmed += len(messages) + len(control)
             self._untrimmed_bytes += sum(len(fields[1]) for _, fields in messages)
             if self._untrimmed >= self._keep_at_most or self._untrimmed_bytes >= _UNTRIMMED_BYTES:
@@ -306,8 +280,7 @@ class Mailbox:
 
     def _obey(self, epoch: int, acknowledge_to: str, control: list[Any], server_ms: int) -> None:
         if self._owner.is_flushed(epoch, acknowledge_to):
-            # What is there to read was all written after the flush, which emptied both streams.
-            self.control_position = START
+            self.changes.flushed()  # it has emptied both streams
             self._apply_all(control, server_ms)
 
     def _deliver_to_group(self, group: str, payload: bytes, position: Position, deadline: float) -> None:
@@ -327,37 +300,42 @@ class Mailbox:
     # Control
 
     def _apply_all(self, entries: list[Any], server_ms: int) -> None:
-        joined_late = set()
+        changes, joined_late = self.changes, set()
         for entry, fields in entries:
             position = position_of(entry)
-            if position > self.control_position:
-                self.control_position = position
-                if position in self._applied_before:
-                    continue
-                self._applied.append(position)
-                if position in self._void:
-                    continue
-                try:
-                    what, group, channel, at = (field.decode() for field in fields)
-                    after = position_of(at.encode())
-                except ValueError:
-                    self._inbox.miss(_WHERE, "malformed")
-                else:
-                    self._apply(what, group, channel, after)
-                    if what == "join" and server_ms - position[0] >= self._lease_ms:
-                        joined_late.add(group)
+            if position <= changes.position:
+                continue
+            self._make_up(changes.lost_before(position))
+            if not changes.takes(position):
+                continue
+            try:
+                what, group, channel, at = (field.decode() for field in fields)
+                after = position_of(at.encode())
+            except ValueError:
+                self._inbox.miss(_WHERE, "malformed")
+            else:
+                self._apply(Change(what, group, channel), after)
+                if what == "join" and server_ms - position[0] >= self._lease_ms:
+                    joined_late.add(group)
         for group in joined_late:
             if self.memberships.members(group):
                 self._owner.may_be_unlisted(group)
-        waiting, self._when_applied = self._when_applied, []
-        for entry, call in waiting:
-            self.when_applied(entry, call)
-        if self._promised:
-            self._promised = {entry: it for entry, it in self._promised.items() if entry > self.control_position}
-        if self._void:
-            self._void = {entry for entry in self._void if entry > self.control_position}
+        changes.have_been_applied()
 
-    def _apply(self, what: str, group: str, channel: str, position: Position) -> None:
+    def _apply(self, change: Change, position: Position) -> None:
+        if change.what == "discard":
+            self._discarded[change.channel] = position
+            if self._owner.holds(change.channel):
+                self._inbox.discard(change.channel)
+        self._change_memberships(change, position)
+
+    def _make_up(self, lost: list[Change]) -> None:
+        """Apply again what was applied when the server lost it: what was read since may have undone it."""
+        for change in lost:
+            self._change_memberships(change, START)
+
+    def _change_memberships(self, change: Change, position: Position) -> None:
+        what, group, channel = change
         if what == "join":
             self.memberships.join(group, channel, position)
             return
@@ -366,9 +344,6 @@ class Mailbox:
             self.memberships.leave(group, channel, position)
         else:
             groups = self.memberships.leave_all(channel, position)
-            self._discarded[channel] = position
-            if self._owner.holds(channel):
-                self._inbox.discard(channel)
         for left in groups:
             if not self.memberships.members(left):
                 self._owner.has_no_members(left)

@@ -16,6 +16,7 @@ from ..outbox import Outbox, Terms
 from ..server import Server
 from ..shard import GRACE, Shard
 from . import mailbox
+from .changes import Change
 from .counted import CountedInbox
 from .lease import Lease
 from .mailbox import Mailbox
@@ -92,7 +93,7 @@ class QueueShard(Shard):
         if not await self.lease.give_up():
             return
         connection = await self.far_connection()
-        position = as_text(self.mailbox.control_position)
+        position = as_text(self.mailbox.changes.position)
         for group in self.mailbox.memberships.groups():
             connection.ask(scripts.delist.call((self.keys.group(group),), self.client, position), ignored)
         keys = (*self.own_keys, self.keys.early(self.client), self.keys.wake(self.client))
@@ -127,7 +128,7 @@ class QueueShard(Shard):
         position = position_of(entry)
         if client == self.client:
             with self.inbox.lock:
-                self.mailbox.promise(position, what, group, channel)
+                self.mailbox.changes.promise(position, Change(what, group, channel))
             if self.mailbox.times_lost != times_lost:  # perhaps with this
                 return await self.change(what, client, group, channel)
         return position
@@ -180,7 +181,7 @@ class QueueShard(Shard):
             self.has_no_members(group)
 
     def has_no_members(self, group: str) -> None:
-        position = as_text(self.mailbox.control_position)
+        position = as_text(self.mailbox.changes.position)
         self.tell(scripts.delist, (self.keys.group(group),), self.client, position)
 
     def may_be_unlisted(self, group: str) -> None:

@@ -1,0 +1,121 @@
+"""Changes of memberships, from the server's confirmation to their reading: in their order, also if it loses some."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .membership import START, Position
+
+#: Changes that are remembered.
+_APPLIED = 1000
+
+
+class Change(NamedTuple):
+    """``join`` or ``leave`` of a channel in a group; or ``discard`` of a channel, without a group."""
+
+    what: str
+    group: str
+    channel: str
+
+
+class Changes:
+    """Tells which changes are to be applied, and when. All under the lock of the inbox."""
+
+    def __init__(self) -> None:
+        #: Up to where the entries were read.
+        self.position: Position = START
+        # What the server has confirmed, and was not read yet.
+        self._promised: dict[Position, Change] = {}
+        # What it had confirmed before it lost what it had, in order: the reader will see which of them it still has.
+        self._at_stake: dict[Position, Change] = {}
+        # The latest that were applied; and what had been when the server lost what it had. It may come back as it was
+        # some time ago: to apply those again would undo what came after them.
+        self._applied: deque[Position] = deque(maxlen=_APPLIED)
+        self._applied_before: frozenset[Position] = frozenset()
+        # Joins that are not to be applied when they are read.
+        self._void: set[Position] = set()
+        self._waiting: list[tuple[Position, Callable[[], None]]] = []
+
+    def promise(self, entry: Position, change: Change) -> None:
+        """Apply a change even if the server loses it before it was read here."""
+        if entry > self.position:
+            self._promised[entry] = change
+
+    def when_applied(self, entry: Position, call: Callable[[], None]) -> None:
+        """Call back when a change was applied."""
+        if entry <= self.position:
+            call()
+        else:
+            self._waiting.append((entry, call))
+
+    def void_joins(self, channel: str) -> None:
+        """Apply no join of this channel that the server has confirmed and that was not read yet."""
+        for unread in (self._promised, self._at_stake):
+            for entry, change in tuple(unread.items()):
+                if (change.what, change.channel) == ("join", channel):
+                    del unread[entry]
+                    self._void.add(entry)
+
+    # Reading
+
+    def takes(self, entry: Position) -> bool:
+        """Note that an entry was read; whether it is to be applied."""
+        self.position = entry
+        self._at_stake.pop(entry, None)
+        if entry in self._applied_before:
+            return False
+        self._applied.append(entry)
+        return entry not in self._void
+
+    def lost_before(self, entry: Position | None = None) -> list[Change]:
+        """What the server has lost of what it had confirmed: what was not read and comes before this entry; or all."""
+        lost = []
+        if entry in self._promised:  # since the loss: all comes before it, though the clock may be another one now
+            entry = None
+        while self._at_stake:
+            missed = next(iter(self._at_stake))
+            if entry is not None and missed >= entry:
+                break
+            lost.append(self._at_stake.pop(missed))
+            self._applied.append(missed)
+        return lost
+
+    def have_been_applied(self) -> None:
+        """Call back who waited for what was read."""
+        waiting, self._waiting = self._waiting, []
+        for entry, call in waiting:
+            self.when_applied(entry, call)
+
+    def forget_read(self) -> None:
+        """Forget what was promised, or void, and was passed by."""
+        if self._promised:
+            self._promised = {entry: change for entry, change in self._promised.items() if entry > self.position}
+        if self._void:
+            self._void = {entry for entry in self._void if entry > self.position}
+
+    # When the server has less than it had
+
+    def start_anew(self) -> list[Change]:
+        """Read from the beginning, since the server has lost what it had; who waits is called back.
+
+        Returns what is to be applied at once, since it may never be read. If it is read, it is to be applied once more,
+        in its place among the changes that others have made.
+        """
+        self.position = START
+        self._applied.extend(sorted(self._void))
+        self._applied_before = frozenset(self._applied)
+        promised = dict(sorted(self._promised.items()))
+        self._promised.clear()
+        self._at_stake.update(promised)
+        waiting, self._waiting = self._waiting, []
+        for _, call in waiting:
+            call()
+        return list(promised.values())
+
+    def flushed(self) -> None:
+        """Read from the beginning, and apply all but void joins: the flush has left no entry from before it."""
+        self.position = START
+        self._applied_before = frozenset()
+        self._at_stake.clear()
