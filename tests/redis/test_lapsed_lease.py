@@ -51,6 +51,14 @@ class Process:
         await self.other.send(self.another, {"n": "mark"})
         assert await take(self.layer, self.another) == ["mark"]
 
+    async def tells(self) -> None:
+        """Tell the server what was read: it need not keep that."""
+        told, places, loop = asyncio.Event(), self.shard.places, asyncio.get_running_loop()
+        with self.layer._inbox.lock:
+            places.tell_soon()
+        places.when_told(lambda: loop.call_soon_threadsafe(told.set))
+        await told.wait()
+
     async def flushes_unread(self) -> asyncio.Task[None]:
         """The other flushes; what it tells this process comes with what it is told next."""
         await self.other.send(self.another, {"n": "the look that waits ends with this"})
@@ -67,19 +75,21 @@ async def process(own_site: Site) -> Process:
     return process
 
 
-@pytest.mark.parametrize("when", ["before it is read", "after it was read"])
+@pytest.mark.parametrize("when", ["before it is read", "after it was read", "after the server was told of that"])
 async def test_a_join_after_a_flush(process: Process, when: str) -> None:
     """No mailbox is left to tell of the flush: the process hears of it late, when it renews its lease."""
     end_lease(process.layer, process.server)
     await process.other.flush()
-    if when == "after it was read":
-        await process.layer.group_add("room", process.channel)
-        await until(process.members, "it has joined")
-        await renew_lease(process.layer)
-    else:
+    if when == "before it is read":
         with process.read_late():
             await process.layer.group_add("room", process.channel)
             await renew_lease(process.layer)
+    else:
+        await process.layer.group_add("room", process.channel)
+        await until(process.members, "it has joined")
+        if when == "after the server was told of that":
+            await process.tells()
+        await renew_lease(process.layer)
     await process.until_all_is_read()
     assert process.members() == [process.channel]
     await process.other.group_send("room", {"n": "to the member"})

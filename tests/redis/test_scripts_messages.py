@@ -290,6 +290,11 @@ class TestGiveBack(MailboxTests):
         self.give_back("0-1", "", "me!a", 1)
         assert self.unread() == {"me!a": 2}
 
+    def test_removes_no_change_without_a_mailbox(self) -> None:
+        self.write(self.control_key, ("join", "1"))
+        self.give_back("0-1", "9999999999999-0")
+        assert self.payloads(self.control_key) == ["1"]
+
     @pytest.mark.parametrize("places", [1, -FULL])
     def test_makes_no_keys(self, places: int) -> None:
         self.give_back("9999999999999-0", "9999999999999-0", "me!a", places)
