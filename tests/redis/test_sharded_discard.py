@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -181,3 +182,25 @@ async def test_by_an_end_that_its_server_has_lost(site: ShardedSite) -> None:
     await other.send(in_time, {"n": "after all that is there"})
     assert await take(owner, in_time) == ["after all that is there"]
     assert await take(owner, ended) == ["since"]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_of_a_member_whose_join_is_read_again(site: ShardedSite, is_late: bool) -> None:
+    """A process hears late of a flush, since it has no mailbox, and reads again what was changed since then."""
+    owner, other = site.layer(), site.layer()
+    (ended, another), room = await site.channels(owner), site.name(1, "room")
+    await until_it_reads_here(owner)
+    end_lease(owner, site.servers[1], 1)
+    await other.flush()
+    mailbox = owner._client.shards[1].mailbox
+    with read_late(owner, 1) if is_late else contextlib.nullcontext():
+        await owner.group_add(room, another)
+        await owner.group_add(room, ended)
+        await until(lambda: is_late or len(mailbox.memberships.members(room)) == 2, "they have joined")
+        await owner.discard_channel(ended)
+    await until(lambda: [*mailbox.memberships.members(room)] == [another], "one has left")
+    await renew_lease(owner, 1)
+    await until(lambda: mailbox.memberships.members(room), "it is read again")
+    await other.group_send(room, {"n": "to who is there"})
+    assert await take(owner, another) == ["to who is there"]
+    assert owner.statistics().unread == 0

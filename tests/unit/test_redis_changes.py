@@ -150,6 +150,24 @@ def test_what_was_promised_before_a_flush_is_not_applied_at_the_next_loss(change
     assert changes.lost_before() == []
 
 
+@pytest.mark.parametrize("heard", ["before the end", "after it"])
+def test_a_flush_brings_no_ended_channel_back(changes: Changes, heard: str) -> None:
+    """Its joins are read again, be it one that was void or one that was applied; a new one counts."""
+    promise(changes, (2, JOIN))
+    read(changes, 1)
+    if heard == "after it":
+        changes.void_joins("a")
+    read(changes, 2)
+    changes.start_anew()
+    changes.flushed(read_before=(2, 0))
+    if heard == "before the end":
+        changes.void_joins("a")
+    assert [changes.has_ended((number, 0), "a") for number in (1, 2, 3)] == [True, True, False]
+    assert not changes.has_ended((1, 0), "b")
+    changes.start_anew()
+    assert not changes.has_ended((1, 0), "a"), "the clock may be another one"
+
+
 def test_who_waits_is_called_when_it_was_applied(changes: Changes) -> None:
     called: list[int] = []
     changes.when_applied((2, 0), lambda: called.append(2))
@@ -169,5 +187,7 @@ def test_what_is_remembered_is_bounded(changes: Changes) -> None:
         promise(changes, (n, JOIN))
         if n % 2:
             changes.void_joins("a")
+        changes.void_joins(f"a{n}")
         read(changes, n)
-    assert (len(changes._promised), len(changes._void), len(changes._applied)) == (0, 0, 1000)
+    assert (len(changes._promised), len(changes._void)) == (0, 0)
+    assert (len(changes._applied), len(changes._ended)) == (1000, 1000)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from .membership import START, Position
 
-#: Changes that are remembered.
-_APPLIED = 1000
+#: Changes that are remembered, and channels that have ended.
+_APPLIED, _ENDED = 1000, 1000
 
 
 class Change(NamedTuple):
@@ -36,6 +36,10 @@ class Changes:
         self._applied_before: frozenset[Position] = frozenset()
         # Joins that are not to be applied when they are read.
         self._void: set[Position] = set()
+        # Channels that ended without an entry of their own, and up to where their joins are void: those that were read
+        # already, too, if a flush has them read again, which is up to here.
+        self._ended: dict[str, Position] = {}
+        self._again_up_to: Position = START
         self._waiting: list[tuple[Position, Callable[[], None]]] = []
 
     def promise(self, entry: Position, change: Change) -> None:
@@ -51,12 +55,18 @@ class Changes:
             self._waiting.append((entry, call))
 
     def void_joins(self, channel: str) -> None:
-        """Apply no join of this channel that the server has confirmed and that was not read yet."""
+        """Apply no join of this channel that was read, or that the server has confirmed and that was not read yet."""
+        up_to = max(self.position, self._again_up_to)
         for unread in (self._promised, self._at_stake):
             for entry, change in tuple(unread.items()):
                 if (change.what, change.channel) == ("join", channel):
                     del unread[entry]
                     self._void.add(entry)
+                    up_to = max(up_to, entry)
+        self._ended.pop(channel, None)
+        self._ended[channel] = up_to
+        if len(self._ended) > _ENDED:
+            del self._ended[next(iter(self._ended))]
 
     # Reading
 
@@ -68,6 +78,10 @@ class Changes:
             return False
         self._applied.append(entry)
         return entry not in self._void
+
+    def has_ended(self, entry: Position, channel: str) -> bool:
+        """Whether a join that is read again, because of a flush, is one of a channel that has ended since."""
+        return entry <= self._again_up_to and entry <= self._ended.get(channel, START)
 
     def lost_before(self, entry: Position | None = None) -> list[Change]:
         """What the server has lost of what it had confirmed: what was not read and comes before this entry; or all."""
@@ -100,10 +114,10 @@ class Changes:
     def start_anew(self) -> list[Change]:
         """Read from the beginning, since the server has lost what it had; who waits is called back.
 
-        Returns what is to be applied at once, since it may never be read. If it is read, it is to be applied once more,
-        in its place among the changes that others have made.
+        Returns what is to be applied at once, since it may never be read. It is to be applied once more, in its place
+        among what is read then: when it is read itself, or when :meth:`lost_before` says that it was lost.
         """
-        self.position = START
+        self.position = self._again_up_to = START
         self._applied.extend(sorted(self._void))
         self._applied_before = frozenset(self._applied)
         promised = dict(sorted(self._promised.items()))
@@ -114,8 +128,12 @@ class Changes:
             call()
         return list(promised.values())
 
-    def flushed(self) -> None:
-        """Read from the beginning, and apply all but void joins: the flush has left no entry from before it."""
+    def flushed(self, read_before: Position = START) -> None:
+        """Read from the beginning, and apply all but void joins: the flush has left no entry from before it.
+
+        :param read_before: up to where entries had been read when it was heard of.
+        """
+        self._again_up_to = read_before
         self.position = START
         self._applied_before = frozenset()
         self._at_stake.clear()

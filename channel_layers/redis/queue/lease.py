@@ -87,10 +87,11 @@ class Lease:
                 is_lost = bool(is_new) or position_of(newest) < shard.mailbox.position
                 # The first time there was nothing to lose: what is there, is early.
                 begins_anew, self._has_registered = self._has_registered and is_lost, True
+                read_before = shard.mailbox.changes.position
                 if begins_anew:
                     shard.mailbox.start_anew()
                 if self._notice(int(epoch)) and begins_anew:  # the mailbox that would tell of that flush has ended
-                    shard.mailbox.changes.flushed()
+                    shard.mailbox.changes.flushed(read_before)
                 groups = shard.mailbox.memberships.groups()
             self._list_again(connection, groups)
             if begins_anew:

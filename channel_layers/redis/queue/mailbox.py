@@ -314,6 +314,8 @@ class Mailbox:
             except ValueError:
                 self._inbox.miss(_WHERE, "malformed")
             else:
+                if what == "join" and changes.has_ended(position, channel):
+                    continue
                 self._apply(Change(what, group, channel), after)
                 if what == "join" and server_ms - position[0] >= self._lease_ms:
                     joined_late.add(group)
