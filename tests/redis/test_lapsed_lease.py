@@ -12,6 +12,9 @@ from numbered import until
 from sharded_sites import take
 from sites import Site
 
+from channel_layers.redis.queue.changes import _APPLIED
+from channel_layers.redis.queue.membership import as_text
+
 pytestmark = pytest.mark.asyncio
 
 #: Changes of memberships that a reader does not take in one batch.
@@ -53,6 +56,10 @@ class Process:
 
     async def tells(self) -> None:
         """Tell the server what was read: it need not keep that."""
+        entries = self.server.client().xrevrange(self.control_key, count=1)
+        await until(
+            lambda: not entries or as_text(self.shard.mailbox.changes.position) == entries[0][0].decode(), "read"
+        )
         told, places, loop = asyncio.Event(), self.shard.places, asyncio.get_running_loop()
         with self.layer._inbox.lock:
             places.tell_soon()
@@ -94,6 +101,34 @@ async def test_a_join_after_a_flush(process: Process, when: str) -> None:
     assert process.members() == [process.channel]
     await process.other.group_send("room", {"n": "to the member"})
     assert await take(process.layer, process.channel) == ["to the member"]
+
+
+async def test_what_was_asked_for_before_a_flush_was_heard_of(process: Process) -> None:
+    """The answer to the look from before tells of one join; in the next one there is the other, too."""
+    reading, mailbox = process.shard.reading, process.shard.mailbox
+    await process.layer.group_add("room", process.channel)
+    await until(process.members, "it has joined")
+    with process.read_late():
+        await process.layer.group_add("room", process.another)
+        with process.layer._inbox.lock:
+            read_before = mailbox.changes.position
+            mailbox.start_anew()
+            process.layer._client.empty(process.shard)
+            mailbox.changes.flushed(read_before)
+    await until(process.members, "the other has joined")
+    reading.restart()
+    await until(lambda: len(process.members()) == 2, "both are members")
+
+
+async def test_many_changes_without_a_mailbox(process: Process) -> None:
+    """More than are remembered: what was read, and is not to be read again, does not wait on the server for that."""
+    await process.other.flush()
+    end_lease(process.layer, process.server)
+    for change in (process.layer.group_add, process.layer.group_discard):
+        await asyncio.gather(*(change(f"room.{n}", process.channel) for n in range(_APPLIED)))
+        await process.tells()
+    await process.renew_lease()
+    assert [n for n in range(_APPLIED) if process.members(f"room.{n}")] == []
 
 
 async def test_a_leave(process: Process) -> None:

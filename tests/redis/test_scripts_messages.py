@@ -247,8 +247,8 @@ class TestRenew(MailboxTests):
 
 class TestGiveBack(MailboxTests):
     def give_back(self, keep: str, keep_control: str, *freed: str | int) -> None:
-        keys = (self.mailbox, self.control_key, self.keys.unread("me"))
-        assert self.run(scripts.give_back, keys, keep, keep_control, *freed) is None
+        keys = (self.mailbox, self.control_key, self.keys.unread("me"), self.keys.epoch)
+        assert self.run(scripts.give_back, keys, keep, keep_control, 7, *freed) is None
 
     def test_frees_places(self) -> None:
         self.register("me!a", 3, "me!b", 2, "me!c", 1)
@@ -290,10 +290,16 @@ class TestGiveBack(MailboxTests):
         self.give_back("0-1", "", "me!a", 1)
         assert self.unread() == {"me!a": 2}
 
-    def test_removes_no_change_without_a_mailbox(self) -> None:
+    @pytest.mark.parametrize("epoch", [None, 6, 7, 8])
+    @pytest.mark.parametrize("is_there", [True, False])
+    def test_removes_no_change_after_a_flush_that_was_not_heard_of(self, epoch: int | None, is_there: bool) -> None:
+        if is_there:
+            self.register()
+        if epoch is not None:
+            self.redis.set(self.keys.epoch, epoch, px=10_000)
         self.write(self.control_key, ("join", "1"))
         self.give_back("0-1", "9999999999999-0")
-        assert self.payloads(self.control_key) == ["1"]
+        assert self.payloads(self.control_key) == (["1"] if epoch == 8 else [])
 
     @pytest.mark.parametrize("places", [1, -FULL])
     def test_makes_no_keys(self, places: int) -> None:

@@ -91,7 +91,7 @@ def test_what_was_passed_by_is_not_promised_any_more(changes: Changes) -> None:
 @pytest.mark.parametrize("is_flushed", [False, True])
 def test_a_void_join_is_not_applied(changes: Changes, losses: int, is_flushed: bool) -> None:
     promise(changes, (1, JOIN), (2, OTHER), (3, LEAVE))
-    changes.void_joins("a")
+    changes.void_joins("a", True)
     for loss in range(losses):
         assert changes.start_anew() == ([] if loss else [OTHER, LEAVE])
     if is_flushed:
@@ -104,7 +104,7 @@ def test_a_void_join_is_not_applied(changes: Changes, losses: int, is_flushed: b
 def test_a_join_becomes_void_after_a_loss(changes: Changes) -> None:
     promise(changes, (1, JOIN), (2, OTHER))
     changes.start_anew()
-    changes.void_joins("a")
+    changes.void_joins("a", True)
     assert read(changes, 1) == [False]
     assert changes.lost_before() == [OTHER]
 
@@ -122,7 +122,7 @@ def test_the_clock_of_a_server_that_took_over_is_behind(changes: Changes) -> Non
 def test_a_void_join_that_was_passed_by_stays_void(changes: Changes) -> None:
     """The server has lost it, and comes back with it at the next loss."""
     promise(changes, (1, JOIN))
-    changes.void_joins("a")
+    changes.void_joins("a", True)
     changes.start_anew()
     assert read(changes, 2) == [True]
     changes.start_anew()
@@ -156,16 +156,47 @@ def test_a_flush_brings_no_ended_channel_back(changes: Changes, heard: str) -> N
     promise(changes, (2, JOIN))
     read(changes, 1)
     if heard == "after it":
-        changes.void_joins("a")
+        changes.void_joins("a", True)
     read(changes, 2)
     changes.start_anew()
     changes.flushed(read_before=(2, 0))
     if heard == "before the end":
-        changes.void_joins("a")
+        changes.void_joins("a", True)
     assert [changes.has_ended((number, 0), "a") for number in (1, 2, 3)] == [True, True, False]
     assert not changes.has_ended((1, 0), "b")
     changes.start_anew()
     assert not changes.has_ended((1, 0), "a"), "the clock may be another one"
+
+
+def test_what_was_read_since_the_loss_is_read_again(changes: Changes) -> None:
+    read(changes, 1, 2)
+    changes.start_anew()
+    changes.flushed(read_before=(2, 0))
+    read(changes, 3)
+    changes.read_again()
+    assert changes.position == (0, 0)
+    changes.void_joins("a", False)
+    assert [changes.has_ended((number, 0), "a") for number in (1, 2, 3, 4)] == [True, True, True, False]
+    assert read(changes, 1, 2, 3) == [True, True, True]
+
+
+def test_without_a_flush_nothing_that_was_read_before_is_read_again(changes: Changes) -> None:
+    read(changes, 1)
+    changes.start_anew()
+    read(changes, 3)
+    changes.read_again()
+    changes.void_joins("a", True)
+    assert not changes.has_ended((1, 0), "a")
+    assert read(changes, 1, 3) == [False, True]
+
+
+def test_a_channel_that_was_never_there_is_not_remembered(changes: Changes) -> None:
+    read(changes, 1)
+    changes.void_joins("a", False)
+    assert not changes._ended
+    promise(changes, (2, JOIN))
+    changes.void_joins("a", False)
+    assert changes._ended
 
 
 def test_who_waits_is_called_when_it_was_applied(changes: Changes) -> None:
@@ -186,8 +217,8 @@ def test_what_is_remembered_is_bounded(changes: Changes) -> None:
     for n in range(1, 5001):
         promise(changes, (n, JOIN))
         if n % 2:
-            changes.void_joins("a")
-        changes.void_joins(f"a{n}")
+            changes.void_joins("a", True)
+        changes.void_joins(f"a{n}", True)
         read(changes, n)
     assert (len(changes._promised), len(changes._void)) == (0, 0)
     assert (len(changes._applied), len(changes._ended)) == (1000, 1000)

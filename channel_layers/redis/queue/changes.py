@@ -36,10 +36,10 @@ class Changes:
         self._applied_before: frozenset[Position] = frozenset()
         # Joins that are not to be applied when they are read.
         self._void: set[Position] = set()
-        # Channels that ended without an entry of their own, and up to where their joins are void: those that were read
-        # already, too, if a flush has them read again, which is up to here.
-        self._ended: dict[str, Position] = {}
+        # Up to where entries are read again that were read before a flush was heard of.
         self._again_up_to: Position = START
+        # Channels that ended without an entry of their own, and up to where their joins are void then.
+        self._ended: dict[str, Position] = {}
         self._waiting: list[tuple[Position, Callable[[], None]]] = []
 
     def promise(self, entry: Position, change: Change) -> None:
@@ -54,8 +54,11 @@ class Changes:
         else:
             self._waiting.append((entry, call))
 
-    def void_joins(self, channel: str) -> None:
-        """Apply no join of this channel that was read, or that the server has confirmed and that was not read yet."""
+    def void_joins(self, channel: str, is_member: bool) -> None:
+        """Apply no join of this channel that was read, or that the server has confirmed and that was not read yet.
+
+        :param is_member: whether one that was read counts now.
+        """
         up_to = max(self.position, self._again_up_to)
         for unread in (self._promised, self._at_stake):
             for entry, change in tuple(unread.items()):
@@ -63,10 +66,11 @@ class Changes:
                     del unread[entry]
                     self._void.add(entry)
                     up_to = max(up_to, entry)
-        self._ended.pop(channel, None)
-        self._ended[channel] = up_to
-        if len(self._ended) > _ENDED:
-            del self._ended[next(iter(self._ended))]
+        if is_member or up_to > self.position:
+            self._ended.pop(channel, None)
+            self._ended[channel] = up_to
+            if len(self._ended) > _ENDED:
+                del self._ended[next(iter(self._ended))]
 
     # Reading
 
@@ -128,8 +132,14 @@ class Changes:
             call()
         return list(promised.values())
 
+    def read_again(self) -> None:
+        """Read from the beginning, since what was asked for before the loss may have been read after it."""
+        if self._again_up_to > START:
+            self._again_up_to = max(self._again_up_to, self.position)
+        self.position = START
+
     def flushed(self, read_before: Position = START) -> None:
-        """Read from the beginning, and apply all but void joins: the flush has left no entry from before it.
+        """Read from the beginning, and apply all but void joins: the flush leaves no entry from before it.
 
         :param read_before: up to where entries had been read when it was heard of.
         """

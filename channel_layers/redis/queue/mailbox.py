@@ -101,6 +101,8 @@ class Mailbox:
         self._untrimmed_bytes = 0
         #: How often the server has lost what it had.
         self.times_lost = 0
+        # What comes until the connection is made anew, was asked for before that.
+        self._is_lost = False
 
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; from the beginning, since positions may have changed meanwhile."""
@@ -109,6 +111,10 @@ class Mailbox:
             return
         self._connection = connection
         self._is_reading_again = True
+        with self._inbox.lock:
+            if self._is_lost:
+                self._is_lost = False
+                self.changes.read_again()
         if self._is_to_go_on:
             self._is_to_go_on = False
             self._owner.give_back_over(connection)
@@ -117,8 +123,8 @@ class Mailbox:
     def start_anew(self) -> None:
         """Positions begin anew, since the server has lost what it had. Under the lock of the inbox."""
         self.times_lost += 1
+        self._is_lost = True
         self.position = START
-        self._is_reading_again = False  # not yet: what comes until the connection is made anew, was asked for before
         for change in self.changes.start_anew():
             self._apply(change, START)
         self.memberships.restart()
@@ -129,15 +135,15 @@ class Mailbox:
 
         Returns the groups that have no members any more. Under the lock of the inbox.
         """
-        self.changes.void_joins(channel)
         groups = self.memberships.groups_of(channel)
+        self.changes.void_joins(channel, bool(groups))
         self.memberships.discard_channel(channel)
         return [group for group in groups if not self.memberships.members(group)]
 
     def trim(self) -> tuple[str, str]:
-        """The first ids that the server has to keep of mailbox and control entries. Under the lock of the inbox."""
+        """The first ids that the server has to keep of mailbox and control entries; "" for all. Under the lock."""
         self._untrimmed = self._untrimmed_bytes = 0
-        return after(self.position), after(self.changes.position)
+        return after(self.position), "" if self._is_lost else after(self.changes.position)
 
     # Asking
 
@@ -221,7 +227,7 @@ class Mailbox:
                 self._owner.will_give_back()
             if control:
                 self._apply_all(control, server_ms)
-            if self._is_reading_again:
+            if not self._is_lost:
                 self._make_up(self.changes.lost_before())
             if messages:
                 self._deliver_all(messages, control, server_ms)

@@ -137,9 +137,10 @@ class QueueShard(Shard):
         """Tell the server what was read and which places are free. In the thread of the connection's loop."""
         pairs = [word for pair in freed.items() for word in pair]
         with self.inbox.lock:
-            trim = self.mailbox.trim()
-        keys = (self.own_keys[0], self.own_keys[2], self.own_keys[1])
-        tell(connection, scripts.give_back, keys, *trim, *pairs, then=done)
+            trim, epoch = self.mailbox.trim(), self.lease.epoch or 0
+        mailbox, unread, control = self.own_keys
+        keys = (mailbox, control, unread, self.keys.epoch)
+        tell(connection, scripts.give_back, keys, *trim, epoch, *pairs, then=done)
 
     # What must have happened on a new connection: in the background loop
 
