@@ -8,8 +8,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from late_reading import end_lease, renew_lease, until_it_reads_here
 from pubsub_sites import PubSubSite
-from redis_servers import RedisServer
+from redis_servers import RedisServer, wait_until
 from sites import DEADLINE, Site, eventually, is_home, use
 
 from channel_layers.conformance.running import start_thread, within
@@ -97,3 +98,21 @@ def test_a_home_is_closed_while_its_connections_are_taken_away(redis_server: Red
     asyncio.run(within(DEADLINE / 3, use_as_home(layer), "the background loop has had the connections"))
     site.close()
     assert loop.is_closed()
+
+
+@pytest.mark.parametrize("home", ["closed", "stopped"])
+def test_a_loss_that_is_noticed_when_the_home_has_left(own_site: Site, home: str) -> None:
+    """The reading connection is made anew, though the home that was to see to it is gone."""
+    layer = own_site.layer()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(until_it_reads_here(layer))
+    if home == "closed":
+        loop.close()
+    shard = layer._client.shards[0]
+    end_lease(layer, own_site.server)
+    asyncio.run(renew_lease(layer))
+    assert shard.mailbox.times_lost == 1
+    layer._client.check_home()
+    wait_until(lambda: not shard.mailbox.changes.is_lost, "the connection is made anew")
+    asyncio.run(layer.close())
+    loop.close()

@@ -131,6 +131,18 @@ async def test_many_changes_without_a_mailbox(process: Process) -> None:
     assert [n for n in range(_APPLIED) if process.members(f"room.{n}")] == []
 
 
+async def test_the_end_of_a_channel_that_is_read_before_the_connection_is_made_anew(process: Process) -> None:
+    """It ends the channel once: what was sent after it stays."""
+    with process.layer._inbox.lock:
+        process.shard.mailbox.start_anew()
+    await process.other.discard_channel(process.channel)
+    await process.other.send(process.channel, {"n": "after the end"})
+    await until(lambda: process.layer.statistics().unread == 1, "it has come")
+    process.shard.reading.restart()
+    await process.until_all_is_read()
+    assert await take(process.layer, process.channel) == ["after the end"]
+
+
 async def test_a_leave(process: Process) -> None:
     """The server does not list the process for ever."""
     await process.layer.group_add("room", process.channel)

@@ -204,3 +204,24 @@ async def test_of_a_member_whose_join_is_read_again(site: ShardedSite, is_late: 
     await other.group_send(room, {"n": "to who is there"})
     assert await take(owner, another) == ["to who is there"]
     assert owner.statistics().unread == 0
+
+
+async def test_of_a_member_that_has_joined_before_the_connection_is_made_anew(site: ShardedSite) -> None:
+    """Its join was asked for before the loss, and is not read again."""
+    owner, other = site.layer(), site.layer()
+    (ended, _), room, in_time = (
+        await site.channels(owner),
+        site.name(1, "room"),
+        site.name(1, f"{owner.client_prefix}!"),
+    )
+    await until_it_reads_here(owner)
+    shard = owner._client.shards[1]
+    with owner._inbox.lock:
+        shard.mailbox.start_anew()
+    await owner.group_add(room, ended)
+    await until(lambda: shard.mailbox.memberships.members(room), "it has joined")
+    await owner.discard_channel(ended)
+    shard.reading.restart()
+    await other.send(in_time, {"n": "all is read"})
+    assert await take(owner, in_time) == ["all is read"]
+    assert not shard.mailbox.memberships.members(room)

@@ -40,19 +40,21 @@ def test_what_was_applied_is_not_applied_again(changes: Changes) -> None:
 
 def test_what_was_promised_is_applied_at_once_in_its_order(changes: Changes) -> None:
     promise(changes, (2, LEAVE), (1, JOIN))
-    assert changes.lost_before() == []
+    assert changes.lost() == []
     assert changes.start_anew() == [JOIN, LEAVE]
 
 
 def test_what_was_lost_is_applied_again_in_its_place(changes: Changes) -> None:
     promise(changes, (1, JOIN), (2, LEAVE), (4, OTHER), (6, JOIN))
     changes.start_anew()
+    assert changes.lost() == [], "what comes was asked for before the loss"
+    changes.read_again()
     assert changes.lost_before((1, 0)) == []
     assert changes.takes((1, 0))
     assert changes.lost_before((3, 0)) == [LEAVE], "and not the join, which was read"
     assert changes.takes((3, 0))
-    assert changes.lost_before() == [OTHER, JOIN]
-    assert changes.lost_before() == []
+    assert changes.lost() == [OTHER, JOIN]
+    assert changes.lost() == []
 
 
 @pytest.mark.parametrize("settled", [True, False])
@@ -61,10 +63,12 @@ def test_a_second_loss(changes: Changes, settled: bool) -> None:
     promise(changes, (1, JOIN), (2, LEAVE))
     changes.start_anew()
     if settled:
-        changes.lost_before()
+        changes.read_again()
+        changes.lost()
     promise(changes, (3, OTHER))
     assert changes.start_anew() == [OTHER], "the others were applied"
-    assert changes.lost_before() == ([OTHER] if settled else [JOIN, LEAVE, OTHER])
+    changes.read_again()
+    assert changes.lost() == ([OTHER] if settled else [JOIN, LEAVE, OTHER])
     changes.start_anew()
     assert read(changes, 1, 2, 3) == [False] * 3
 
@@ -96,6 +100,7 @@ def test_a_void_join_is_not_applied(changes: Changes, losses: int, is_flushed: b
         assert changes.start_anew() == ([] if loss else [OTHER, LEAVE])
     if is_flushed:
         changes.flushed()
+    changes.read_again()
     assert read(changes, 1, 2, 3) == [False, True, True]
     changes.start_anew()
     assert read(changes, 1, 4) == [False, True]
@@ -104,19 +109,21 @@ def test_a_void_join_is_not_applied(changes: Changes, losses: int, is_flushed: b
 def test_a_join_becomes_void_after_a_loss(changes: Changes) -> None:
     promise(changes, (1, JOIN), (2, OTHER))
     changes.start_anew()
+    changes.read_again()
     changes.void_joins("a", True)
     assert read(changes, 1) == [False]
-    assert changes.lost_before() == [OTHER]
+    assert changes.lost() == [OTHER]
 
 
 def test_the_clock_of_a_server_that_took_over_is_behind(changes: Changes) -> None:
     """What it confirms comes after what was confirmed before, though its number is lower."""
     promise(changes, (10, JOIN), (11, LEAVE))
     changes.start_anew()
+    changes.read_again()
     promise(changes, (5, JOIN))
     assert changes.lost_before((5, 0)) == [JOIN, LEAVE]
     assert read(changes, 5) == [True]
-    assert changes.lost_before() == []
+    assert changes.lost() == []
 
 
 def test_a_void_join_that_was_passed_by_stays_void(changes: Changes) -> None:
@@ -124,6 +131,7 @@ def test_a_void_join_that_was_passed_by_stays_void(changes: Changes) -> None:
     promise(changes, (1, JOIN))
     changes.void_joins("a", True)
     changes.start_anew()
+    changes.read_again()
     assert read(changes, 2) == [True]
     changes.start_anew()
     assert read(changes, 1) == [False]
@@ -135,8 +143,9 @@ def test_after_a_flush_all_is_applied(changes: Changes) -> None:
     promise(changes, (2, JOIN))
     changes.start_anew()
     changes.flushed()
+    changes.read_again()
     assert changes.position == (0, 0)
-    assert changes.lost_before() == []
+    assert changes.lost() == []
     assert read(changes, 1, 2) == [True, True]
     changes.flushed()
     assert changes.position == (0, 0)
@@ -147,7 +156,8 @@ def test_what_was_promised_before_a_flush_is_not_applied_at_the_next_loss(change
     changes.start_anew()
     changes.flushed()
     assert changes.start_anew() == []
-    assert changes.lost_before() == []
+    changes.read_again()
+    assert changes.lost() == []
 
 
 @pytest.mark.parametrize("heard", ["before the end", "after it"])
@@ -164,8 +174,18 @@ def test_a_flush_brings_no_ended_channel_back(changes: Changes, heard: str) -> N
         changes.void_joins("a", True)
     assert [changes.has_ended((number, 0), "a") for number in (1, 2, 3)] == [True, True, False]
     assert not changes.has_ended((1, 0), "b")
+    changes.read_again()
+    changes.lost()
+    assert not changes.has_ended((1, 0), "a"), "all was read again: that is new, and the clock is another one"
+
+
+def test_a_second_loss_ends_the_reading_again(changes: Changes) -> None:
+    promise(changes, (1, JOIN))
+    changes.flushed(read_before=(2, 0))
+    changes.void_joins("a", True)
+    assert changes.has_ended((1, 0), "a")
     changes.start_anew()
-    assert not changes.has_ended((1, 0), "a"), "the clock may be another one"
+    assert not changes.has_ended((1, 0), "a")
 
 
 def test_what_was_read_since_the_loss_is_read_again(changes: Changes) -> None:
@@ -180,14 +200,28 @@ def test_what_was_read_since_the_loss_is_read_again(changes: Changes) -> None:
     assert read(changes, 1, 2, 3) == [True, True, True]
 
 
+def test_what_was_asked_for_before_the_loss_forgets_nothing(changes: Changes) -> None:
+    promise(changes, (1, JOIN))
+    changes.void_joins("a", False)
+    changes.start_anew()
+    changes.flushed()
+    assert read(changes, 1) == [False]
+    assert changes.keep_from() == ""
+    changes.read_again()
+    assert read(changes, 1) == [False]
+    assert changes.keep_from() == "1-1"
+    changes.read_again()
+    assert changes.position == (1, 0), "only once"
+
+
 def test_without_a_flush_nothing_that_was_read_before_is_read_again(changes: Changes) -> None:
     read(changes, 1)
     changes.start_anew()
     read(changes, 3)
     changes.read_again()
+    assert changes.position == (3, 0)
     changes.void_joins("a", True)
     assert not changes.has_ended((1, 0), "a")
-    assert read(changes, 1, 3) == [False, True]
 
 
 def test_a_channel_that_was_never_there_is_not_remembered(changes: Changes) -> None:

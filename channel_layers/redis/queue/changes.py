@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .membership import START, Position
+from .membership import START, Position, after
 
 #: Changes that are remembered, and channels that have ended.
 _APPLIED, _ENDED = 1000, 1000
@@ -30,6 +30,8 @@ class Changes:
         self._promised: dict[Position, Change] = {}
         # What it had confirmed before it lost what it had, in order: the reader will see which of them it still has.
         self._at_stake: dict[Position, Change] = {}
+        #: Whether what comes was asked for before the server lost something.
+        self.is_lost = False
         # The latest that were applied; and what had been when the server lost what it had. It may come back as it was
         # some time ago: to apply those again would undo what came after them.
         self._applied: deque[Position] = deque(maxlen=_APPLIED)
@@ -87,14 +89,24 @@ class Changes:
         """Whether a join that is read again, because of a flush, is one of a channel that has ended since."""
         return entry <= self._again_up_to and entry <= self._ended.get(channel, START)
 
-    def lost_before(self, entry: Position | None = None) -> list[Change]:
-        """What the server has lost of what it had confirmed: what was not read and comes before this entry; or all."""
-        lost = []
+    def lost_before(self, entry: Position) -> list[Change]:
+        """What the server has lost of what it had confirmed: what was not read and comes before this entry."""
         if entry in self._promised:  # since the loss: all comes before it, though the clock may be another one now
-            entry = None
+            return self._take_lost(None)
+        return self._take_lost(entry)
+
+    def lost(self) -> list[Change]:
+        """What the server has lost of what it had confirmed, when all that there is was read."""
+        if self.is_lost:
+            return []
+        self._again_up_to = START
+        return self._take_lost(None)
+
+    def _take_lost(self, before: Position | None) -> list[Change]:
+        lost = []
         while self._at_stake:
             missed = next(iter(self._at_stake))
-            if entry is not None and missed >= entry:
+            if before is not None and missed >= before:
                 break
             lost.append(self._at_stake.pop(missed))
             self._applied.append(missed)
@@ -107,11 +119,15 @@ class Changes:
             self.when_applied(entry, call)
 
     def forget_read(self) -> None:
-        """Forget what was promised, or void, and was passed by."""
+        """Forget what was promised, or void, and was passed by for good."""
         if self._promised:
             self._promised = {entry: change for entry, change in self._promised.items() if entry > self.position}
-        if self._void:
+        if self._void and not self.is_lost:
             self._void = {entry for entry in self._void if entry > self.position}
+
+    def keep_from(self) -> str:
+        """The first id that the server has to keep, or "" for all."""
+        return "" if self.is_lost else after(self.position)
 
     # When the server has less than it had
 
@@ -119,8 +135,9 @@ class Changes:
         """Read from the beginning, since the server has lost what it had; who waits is called back.
 
         Returns what is to be applied at once, since it may never be read. It is to be applied once more, in its place
-        among what is read then: when it is read itself, or when :meth:`lost_before` says that it was lost.
+        among what is read then: when it is read itself, or when :meth:`lost_before` or :meth:`lost` tells of it.
         """
+        self.is_lost = True
         self.position = self._again_up_to = START
         self._applied.extend(sorted(self._void))
         self._applied_before = frozenset(self._applied)
@@ -133,10 +150,11 @@ class Changes:
         return list(promised.values())
 
     def read_again(self) -> None:
-        """Read from the beginning, since what was asked for before the loss may have been read after it."""
-        if self._again_up_to > START:
+        """What comes from now on is asked for after the loss; what was read meanwhile hides nothing that is to come."""
+        if self.is_lost and self._again_up_to > START:
             self._again_up_to = max(self._again_up_to, self.position)
-        self.position = START
+            self.position = START
+        self.is_lost = False
 
     def flushed(self, read_before: Position = START) -> None:
         """Read from the beginning, and apply all but void joins: the flush leaves no entry from before it.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from ...remote import GroupMessage
 from ...statistics import logger
 from ..connection import Connection, pack
+from ..errors import RedisUnavailable
 from ..keys import Keys
 from ..writers import Writers
 from .changes import Change, Changes
@@ -101,20 +102,18 @@ class Mailbox:
         self._untrimmed_bytes = 0
         #: How often the server has lost what it had.
         self.times_lost = 0
-        # What comes until the connection is made anew, was asked for before that.
-        self._is_lost = False
 
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; from the beginning, since positions may have changed meanwhile."""
         if connection is self._connection:  # it has moved to another loop: the one before may have had no time for this
+            if self.changes.is_lost:
+                connection.soon(connection.fail, RedisUnavailable("the connection is made anew"))
             self._go_on(connection)
             return
         self._connection = connection
         self._is_reading_again = True
         with self._inbox.lock:
-            if self._is_lost:
-                self._is_lost = False
-                self.changes.read_again()
+            self.changes.read_again()
         if self._is_to_go_on:
             self._is_to_go_on = False
             self._owner.give_back_over(connection)
@@ -123,7 +122,6 @@ class Mailbox:
     def start_anew(self) -> None:
         """Positions begin anew, since the server has lost what it had. Under the lock of the inbox."""
         self.times_lost += 1
-        self._is_lost = True
         self.position = START
         for change in self.changes.start_anew():
             self._apply(change, START)
@@ -143,7 +141,7 @@ class Mailbox:
     def trim(self) -> tuple[str, str]:
         """The first ids that the server has to keep of mailbox and control entries; "" for all. Under the lock."""
         self._untrimmed = self._untrimmed_bytes = 0
-        return after(self.position), "" if self._is_lost else after(self.changes.position)
+        return after(self.position), self.changes.keep_from()
 
     # Asking
 
@@ -227,14 +225,14 @@ class Mailbox:
                 self._owner.will_give_back()
             if control:
                 self._apply_all(control, server_ms)
-            if not self._is_lost:
-                self._make_up(self.changes.lost_before())
+            self._make_up(self.changes.lost())
             if messages:
                 self._deliver_all(messages, control, server_ms)
             elif 0 < len(control) < _BATCH:  # looked at in the same moment: no message from before is still to come
                 self.memberships.forget_departed()
                 self._discarded.clear()
-            self.changes.forget_read()
+            if control:
+                self.changes.forget_read()
             self._untrimmed += len(messages) + len(control)
             self._untrimmed_bytes += sum(len(fields[1]) for _, fields in messages)
             if self._untrimmed >= self._keep_at_most or self._untrimmed_bytes >= _UNTRIMMED_BYTES:
