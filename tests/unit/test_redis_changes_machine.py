@@ -3,8 +3,10 @@ others that have reached it, in their order."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -161,6 +163,7 @@ class Connection:
         pass
 
 
+@pytest.mark.skipif(find_spec("redis") is None, reason="redis-py is not installed")
 def test_memberships_outlive_what_a_server_loses() -> None:
     run_state_machine_as_test(
         Process,
