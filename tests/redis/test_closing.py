@@ -7,22 +7,17 @@ import contextlib
 import logging
 import secrets
 import time
-from typing import Any
 
 import pytest
 from numbered import until
 from redis_scripts import COMMANDS, PASSWORD, rights
 from redis_servers import SEND_TIMEOUT, RedisServer
+from sites import Site
 
 from channel_layers import LayerClosed, LayerUnavailable
 from channel_layers.redis import RedisChannelLayer, RedisPubSubChannelLayer
 from channel_layers.redis.client import elsewhere
 from channel_layers.redis.unread import Popped
-
-
-def make_layer(server: RedisServer, **options: Any) -> RedisChannelLayer:
-    options.setdefault("prefix", f"end{secrets.token_hex(4)}")
-    return RedisChannelLayer(hosts=[server.address], **options)
 
 
 async def numbers(layer: RedisChannelLayer, channel: str, count: int) -> list[int]:
@@ -33,8 +28,8 @@ async def numbers(layer: RedisChannelLayer, channel: str, count: int) -> list[in
 
 
 @pytest.mark.asyncio
-async def test_closing_twice_at_once_is_one_end(own_redis_server: RedisServer) -> None:
-    layer = make_layer(own_redis_server)
+async def test_closing_twice_at_once_is_one_end(own_site: Site) -> None:
+    layer = own_site.layer()
     channel = await layer.new_channel()
     await layer.send(channel, {"n": 0})
     assert await numbers(layer, channel, 1) == [0]
@@ -50,7 +45,7 @@ async def test_closing_twice_at_once_is_one_end(own_redis_server: RedisServer) -
         await layer.send(channel, {"n": n})
     assert await numbers(layer, channel, 5) == [0, 1, 2, 3, 4]
     await layer.close()
-    await asyncio.wait_for(_only_me(own_redis_server), 10)
+    await asyncio.wait_for(_only_me(own_site.server), 10)
 
 
 async def _only_me(server: RedisServer) -> None:
@@ -60,8 +55,8 @@ async def _only_me(server: RedisServer) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])
-async def test_a_cancelled_close_is_a_close(redis_server: RedisServer, turns: int) -> None:
-    layer = make_layer(redis_server)
+async def test_a_cancelled_close_is_a_close(site: Site, turns: int) -> None:
+    layer = site.layer()
     channel = await layer.new_channel()
     await layer.send(channel, {"n": 0})
     assert await numbers(layer, channel, 1) == [0]
@@ -77,12 +72,11 @@ async def test_a_cancelled_close_is_a_close(redis_server: RedisServer, turns: in
 
 
 @pytest.mark.asyncio
-async def test_what_is_sent_to_a_normal_channel_while_a_receiver_closes_is_not_lost(redis_server: RedisServer) -> None:
-    prefix = f"end{secrets.token_hex(4)}"
-    sender = make_layer(redis_server, prefix=prefix)
+async def test_what_is_sent_to_a_normal_channel_while_a_receiver_closes_is_not_lost(site: Site) -> None:
+    sender = site.layer()
     got = []
     for n in range(30):
-        receiver = make_layer(redis_server, prefix=prefix)
+        receiver = site.layer()
         waiting = asyncio.create_task(receiver.receive("jobs"))
         await sender.send("warm", {"n": n})
         await asyncio.sleep(0.01 * (n % 3))
@@ -91,7 +85,7 @@ async def test_what_is_sent_to_a_normal_channel_while_a_receiver_closes_is_not_l
         await closing
         with contextlib.suppress(LayerClosed):
             got.append((await waiting)["n"])
-    reader = make_layer(redis_server, prefix=prefix)
+    reader = site.layer()
     got += await numbers(reader, "jobs", 30 - len(got))
     assert sorted(got) == list(range(30))
     await sender.close()
@@ -99,8 +93,8 @@ async def test_what_is_sent_to_a_normal_channel_while_a_receiver_closes_is_not_l
 
 
 @pytest.mark.asyncio
-async def test_as_many_receivers_as_wait_get_a_message_whatever_the_capacity(redis_server: RedisServer) -> None:
-    layer = make_layer(redis_server, capacity=1)
+async def test_as_many_receivers_as_wait_get_a_message_whatever_the_capacity(site: Site) -> None:
+    layer = site.layer(capacity=1)
     waiting = [asyncio.create_task(layer.receive("jobs")) for _ in range(4)]
     for n in range(4):
         while True:
@@ -127,12 +121,9 @@ class Careless(RedisChannelLayer):
 
 
 @pytest.mark.asyncio
-async def test_a_capacity_that_fails_costs_its_own_message_alone(
-    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    prefix = f"end{secrets.token_hex(4)}"
-    sender = make_layer(redis_server, prefix=prefix)
-    receiver = Careless(hosts=[redis_server.address], prefix=prefix)
+async def test_a_capacity_that_fails_costs_its_own_message_alone(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    sender = site.layer()
+    receiver = Careless(hosts=[site.server.address], prefix=site.prefix)
     good, bad = await receiver.new_channel("good"), await receiver.new_channel("bad")
     receiver.broken = True
     with caplog.at_level(logging.ERROR, "channel_layers"):
@@ -172,13 +163,13 @@ async def test_what_was_asked_of_a_layer_while_it_closed_is_not_begun_afterwards
 
 @pytest.mark.asyncio
 async def test_what_was_popped_is_given_up_with_a_word_if_the_server_is_away(
-    own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    own_site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    layer = make_layer(own_redis_server, send_timeout=SEND_TIMEOUT)
+    layer = own_site.layer(send_timeout=SEND_TIMEOUT)
     queues = layer._client.shards[0].queues
     receiving = asyncio.ensure_future(layer.receive("jobs"))
     await until(lambda: queues._asked, "it waits")
-    own_redis_server.kill()
+    own_site.server.kill()
     await until(lambda: queues._connection is None or queues._connection.closed, "it has noticed")
     with layer._inbox.lock:  # as if it had come just before
         layer._inbox.deliver_popped("jobs", Popped(b"1:2:a message", b"a message", queues), time.monotonic() + 60)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hiredis
@@ -140,20 +141,11 @@ async def test_a_server_that_is_long_at_what_it_was_asked_does_not(redis_server:
     connection = opened.connection
     connection.attach(asyncio.get_running_loop())
     more_than_it_reads_at_once = "x" * 50_000
-    busy = "EVAL", _BUSY, 0, 100_000, more_than_it_reads_at_once
+    busy = "EVAL", Path(__file__).with_name("busy.lua").read_text(), 0, 100_000, more_than_it_reads_at_once
     replies = await asyncio.gather(*(connection.answer(*busy) for _ in range(30)))
     assert replies == [1] * 30  # after three seconds
     assert not opened.lost
     connection.close()
-
-
-#: Keeps the server busy for so many microseconds.
-_BUSY = """
-local function now() local t = redis.call("TIME") return t[1] * 1000000 + t[2] end
-local until_then = now() + ARGV[1]
-while now() < until_then do end
-return 1
-"""
 
 
 @pytest.mark.asyncio
