@@ -113,6 +113,6 @@ def test_a_loss_that_is_noticed_when_the_home_has_left(own_site: Site, home: str
     asyncio.run(renew_lease(layer))
     assert shard.mailbox.times_lost == 1
     layer._client.check_home()
-    wait_until(lambda: not shard.mailbox.changes.is_lost, "the connection is made anew")
+    wait_until(lambda: not shard.mailbox.changes.is_outdated, "the connection is made anew")
     asyncio.run(layer.close())
     loop.close()

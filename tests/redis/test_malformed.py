@@ -104,6 +104,15 @@ class TestQueues:
 
         write()
 
+    def test_a_change_that_only_a_later_version_knows(self, queues: tuple[Watched, Site]) -> None:
+        watched, site = queues
+        name = f"{site.prefix}:cl1:control:{watched.layer.client_prefix}"
+        site.server.client().execute_command("XADD", name, "*", "pause", "room", watched.channel, "0-0")
+        watched.goes_on()
+        watched.run(watched.layer.group_send("room", {"still": "a member"}))
+        assert watched.run(watched.layer.receive(watched.channel)) == {"still": "a member"}
+        assert watched.layer.statistics().dropped == {"malformed": 1}
+
     def test_elements_of_a_normal_channel(self, queues: tuple[Watched, Site]) -> None:
         watched, site = queues
 

@@ -38,23 +38,72 @@ def test_what_was_applied_is_not_applied_again(changes: Changes) -> None:
     assert read(changes, 1, 2, 3, 4) == [False, False, False, True]
 
 
+def test_what_was_applied_long_ago_is_not_applied_again(changes: Changes) -> None:
+    """A server comes back as it was before more changes than are remembered one by one."""
+    count = 3000
+    assert all(read(changes, *range(1, count + 1)))
+    promise(changes, (count + 1, JOIN))
+    changes.start_anew()
+    assert not any(read(changes, 1, count // 2, count))
+    assert read(changes, count + 1, count + 2) == [True, True]
+
+
+def test_what_was_never_read_is_applied_even_if_much_was_that_came_later(changes: Changes) -> None:
+    """A server whose clock is behind takes over: its positions are older than what was applied."""
+    read(changes, *range(1001, 4001))
+    changes.start_anew()
+    promise(changes, (1, JOIN))
+    assert read(changes, 1, 2) == [True, False]
+    changes.flushed()
+    assert read(changes, 1, 2) == [True, True], "a flush leaves nothing that was applied"
+
+
+def test_what_was_never_read_is_applied_after_a_second_loss(changes: Changes) -> None:
+    promise(changes, (1, JOIN))
+    changes.start_anew()
+    read(changes, *range(2, 3001))
+    changes.start_anew()
+    assert read(changes, 1, 2) == [True, False]
+
+
+def test_what_was_made_up_late_hides_nothing_that_was_applied_before(changes: Changes) -> None:
+    promise(changes, (1, JOIN))
+    changes.start_anew()
+    read(changes, *range(2, 3001))
+    changes.read_again()
+    assert changes.take_lost() == [JOIN]
+    read(changes, *range(3001, 4001))
+    changes.start_anew()
+    assert not any(read(changes, 1, 2000, 3000, 4000))
+
+
+def test_who_waits_for_what_a_flush_has_emptied_is_called_back(changes: Changes) -> None:
+    called = []
+    changes.when_applied((1, 0), lambda: called.append(1))
+    assert not called
+    changes.flushed()
+    assert called == [1]
+    read(changes, 1)
+    assert called == [1]
+
+
 def test_what_was_promised_is_applied_at_once_in_its_order(changes: Changes) -> None:
     promise(changes, (2, LEAVE), (1, JOIN))
-    assert changes.lost() == []
+    assert changes.take_lost() == []
     assert changes.start_anew() == [JOIN, LEAVE]
 
 
 def test_what_was_lost_is_applied_again_in_its_place(changes: Changes) -> None:
     promise(changes, (1, JOIN), (2, LEAVE), (4, OTHER), (6, JOIN))
     changes.start_anew()
-    assert changes.lost() == [], "what comes was asked for before the loss"
+    assert changes.take_lost() == [], "what comes was asked for before the loss"
     changes.read_again()
-    assert changes.lost_before((1, 0)) == []
+    assert changes.take_lost_before((1, 0)) == []
     assert changes.takes((1, 0))
-    assert changes.lost_before((3, 0)) == [LEAVE], "and not the join, which was read"
+    assert changes.take_lost_before((3, 0)) == [LEAVE], "and not the join, which was read"
     assert changes.takes((3, 0))
-    assert changes.lost() == [OTHER, JOIN]
-    assert changes.lost() == []
+    assert changes.take_lost() == [OTHER, JOIN]
+    assert changes.take_lost() == []
 
 
 @pytest.mark.parametrize("settled", [True, False])
@@ -64,11 +113,11 @@ def test_a_second_loss(changes: Changes, settled: bool) -> None:
     changes.start_anew()
     if settled:
         changes.read_again()
-        changes.lost()
+        changes.take_lost()
     promise(changes, (3, OTHER))
     assert changes.start_anew() == [OTHER], "the others were applied"
     changes.read_again()
-    assert changes.lost() == ([OTHER] if settled else [JOIN, LEAVE, OTHER])
+    assert changes.take_lost() == ([OTHER] if settled else [JOIN, LEAVE, OTHER])
     changes.start_anew()
     assert read(changes, 1, 2, 3) == [False] * 3
 
@@ -112,7 +161,7 @@ def test_a_join_becomes_void_after_a_loss(changes: Changes) -> None:
     changes.read_again()
     changes.void_joins("a", True)
     assert read(changes, 1) == [False]
-    assert changes.lost() == [OTHER]
+    assert changes.take_lost() == [OTHER]
 
 
 def test_the_clock_of_a_server_that_took_over_is_behind(changes: Changes) -> None:
@@ -121,9 +170,9 @@ def test_the_clock_of_a_server_that_took_over_is_behind(changes: Changes) -> Non
     changes.start_anew()
     changes.read_again()
     promise(changes, (5, JOIN))
-    assert changes.lost_before((5, 0)) == [JOIN, LEAVE]
+    assert changes.take_lost_before((5, 0)) == [JOIN, LEAVE]
     assert read(changes, 5) == [True]
-    assert changes.lost() == []
+    assert changes.take_lost() == []
 
 
 def test_a_void_join_that_was_passed_by_stays_void(changes: Changes) -> None:
@@ -145,7 +194,7 @@ def test_after_a_flush_all_is_applied(changes: Changes) -> None:
     changes.flushed()
     changes.read_again()
     assert changes.position == (0, 0)
-    assert changes.lost() == []
+    assert changes.take_lost() == []
     assert read(changes, 1, 2) == [True, True]
     changes.flushed()
     assert changes.position == (0, 0)
@@ -157,7 +206,7 @@ def test_what_was_promised_before_a_flush_is_not_applied_at_the_next_loss(change
     changes.flushed()
     assert changes.start_anew() == []
     changes.read_again()
-    assert changes.lost() == []
+    assert changes.take_lost() == []
 
 
 @pytest.mark.parametrize("heard", ["before the end", "after it"])
@@ -175,7 +224,7 @@ def test_a_flush_brings_no_ended_channel_back(changes: Changes, heard: str) -> N
     assert [changes.has_ended((number, 0), "a") for number in (1, 2, 3)] == [True, True, False]
     assert not changes.has_ended((1, 0), "b")
     changes.read_again()
-    changes.lost()
+    changes.take_lost()
     assert not changes.has_ended((1, 0), "a"), "all was read again: that is new, and the clock is another one"
 
 

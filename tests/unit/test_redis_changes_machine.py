@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from channel_layers.redis.keys import Keys
+from channel_layers.redis.queue import changes
 from channel_layers.redis.queue.changes import Change
 from channel_layers.redis.queue.counted import CountedInbox
 from channel_layers.redis.queue.mailbox import Mailbox
@@ -83,10 +84,10 @@ class Process(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(changes=SOME_CHANGES)
-    def it_changes_something(self, changes: list[Change]) -> None:
+    @rule(some=SOME_CHANGES)
+    def it_changes_something(self, some: list[Change]) -> None:
         """The answers to these verbs may come in any order."""
-        entries = {self.write(change): change for change in changes}
+        entries = {self.write(change): change for change in some}
         self.own |= entries.keys()
         for entry in reversed(entries):
             self.mailbox.changes.promise(entry, entries[entry])
@@ -98,9 +99,9 @@ class Process(RuleBasedStateMachine):
         self.read_after(self.mailbox.changes.position)
         self.mailbox.changes.promise(entry, change)
 
-    @rule(changes=SOME_CHANGES)
-    def another_changes_something(self, changes: list[Change]) -> None:
-        for change in changes:
+    @rule(some=SOME_CHANGES)
+    def another_changes_something(self, some: list[Change]) -> None:
+        for change in some:
             self.write(change)
 
     @rule(channel=st.sampled_from(CHANNELS))
@@ -164,7 +165,10 @@ class Connection:
 
 
 @pytest.mark.skipif(find_spec("redis") is None, reason="redis-py is not installed")
-def test_memberships_outlive_what_a_server_loses() -> None:
+@pytest.mark.parametrize("remembered", [6, 1000])
+def test_memberships_outlive_what_a_server_loses(remembered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it loses so much that what comes back is not remembered change by change."""
+    monkeypatch.setattr(changes, "_APPLIED", remembered)
     run_state_machine_as_test(
         Process,
         settings=settings(

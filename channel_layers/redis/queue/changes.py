@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .membership import START, Position, after
+from .membership import START, Position, after, position_of
 
 #: Changes that are remembered, and channels that have ended.
 _APPLIED, _ENDED = 1000, 1000
@@ -20,6 +20,17 @@ class Change(NamedTuple):
     channel: str
 
 
+def read_change(fields: list[bytes]) -> tuple[Change, Position]:
+    """A change as a control entry tells of it, and the position in the mailbox that it comes after.
+
+    :raises ValueError: if it is none, or one that only a later version knows.
+    """
+    what, group, channel, position = fields
+    if what not in (b"join", b"leave", b"discard"):
+        raise ValueError(f"unknown change {what!r}")
+    return Change(what.decode(), group.decode(), channel.decode()), position_of(position)
+
+
 class Changes:
     """Tells which changes are to be applied, and when. All under the lock of the inbox."""
 
@@ -31,11 +42,13 @@ class Changes:
         # What it had confirmed before it lost what it had, in order: the reader will see which of them it still has.
         self._at_stake: dict[Position, Change] = {}
         #: Whether what comes was asked for before the server lost something.
-        self.is_lost = False
-        # The latest that were applied; and what had been when the server lost what it had. It may come back as it was
-        # some time ago: to apply those again would undo what came after them.
+        self.is_outdated = False
+        # The latest that were applied, and up to where others were, before those; and both as they were when the server
+        # lost what it had. It may come back as it was some time ago: to apply those again would undo what came after.
         self._applied: deque[Position] = deque(maxlen=_APPLIED)
+        self._long_applied: Position = START
         self._applied_before: frozenset[Position] = frozenset()
+        self._long_applied_before: Position = START
         # Joins that are not to be applied when they are read.
         self._void: set[Position] = set()
         # Up to where entries are read again that were read before a flush was heard of.
@@ -79,37 +92,45 @@ class Changes:
     def takes(self, entry: Position) -> bool:
         """Note that an entry was read; whether it is to be applied."""
         self.position = entry
-        self._at_stake.pop(entry, None)
-        if entry in self._applied_before:
+        is_unread = self._at_stake.pop(entry, None) is not None or entry in self._promised
+        if entry in self._applied_before or (entry <= self._long_applied_before and not is_unread):
             return False
-        self._applied.append(entry)
+        self._remember(entry)
         return entry not in self._void
+
+    def _remember(self, applied: Position) -> None:
+        if len(self._applied) == _APPLIED:
+            self._long_applied = max(self._long_applied, self._applied[0])
+        self._applied.append(applied)
 
     def has_ended(self, entry: Position, channel: str) -> bool:
         """Whether a join that is read again, because of a flush, is one of a channel that has ended since."""
         return entry <= self._again_up_to and entry <= self._ended.get(channel, START)
 
-    def lost_before(self, entry: Position) -> list[Change]:
+    def take_lost_before(self, entry: Position) -> list[Change]:
         """What the server has lost of what it had confirmed: what was not read and comes before this entry."""
         if entry in self._promised:  # since the loss: all comes before it, though the clock may be another one now
-            return self._take_lost(None)
-        return self._take_lost(entry)
+            return self._take(None)
+        return self._take(entry)
 
-    def lost(self) -> list[Change]:
-        """What the server has lost of what it had confirmed, when all that there is was read."""
-        if self.is_lost:
+    def take_lost(self) -> list[Change]:
+        """What the server has lost of what it had confirmed, when all that there is was read, also what is read again.
+
+        Nothing, as long as what comes is outdated.
+        """
+        if self.is_outdated:
             return []
         self._again_up_to = START
-        return self._take_lost(None)
+        return self._take(None)
 
-    def _take_lost(self, before: Position | None) -> list[Change]:
+    def _take(self, before: Position | None) -> list[Change]:
         lost = []
         while self._at_stake:
             missed = next(iter(self._at_stake))
             if before is not None and missed >= before:
                 break
             lost.append(self._at_stake.pop(missed))
-            self._applied.append(missed)
+            self._remember(missed)
         return lost
 
     def have_been_applied(self) -> None:
@@ -122,12 +143,12 @@ class Changes:
         """Forget what was promised, or void, and was passed by for good."""
         if self._promised:
             self._promised = {entry: change for entry, change in self._promised.items() if entry > self.position}
-        if self._void and not self.is_lost:
+        if self._void and not self.is_outdated:
             self._void = {entry for entry in self._void if entry > self.position}
 
     def keep_from(self) -> str:
         """The first id that the server has to keep, or "" for all."""
-        return "" if self.is_lost else after(self.position)
+        return "" if self.is_outdated else after(self.position)
 
     # When the server has less than it had
 
@@ -135,33 +156,41 @@ class Changes:
         """Read from the beginning, since the server has lost what it had; who waits is called back.
 
         Returns what is to be applied at once, since it may never be read. It is to be applied once more, in its place
-        among what is read then: when it is read itself, or when :meth:`lost_before` or :meth:`lost` tells of it.
+        among what is read then: when it is read itself, or when :meth:`take_lost_before` or :meth:`take_lost` tells of
+        it.
         """
-        self.is_lost = True
+        self.is_outdated = True
         self.position = self._again_up_to = START
-        self._applied.extend(sorted(self._void))
-        self._applied_before = frozenset(self._applied)
+        for entry in sorted(self._void):
+            self._remember(entry)
+        self._applied_before, self._long_applied_before = frozenset(self._applied), self._long_applied
         promised = dict(sorted(self._promised.items()))
         self._promised.clear()
         self._at_stake.update(promised)
+        self._call_back()
+        return list(promised.values())
+
+    def _call_back(self) -> None:
         waiting, self._waiting = self._waiting, []
         for _, call in waiting:
             call()
-        return list(promised.values())
 
     def read_again(self) -> None:
         """What comes from now on is asked for after the loss; what was read meanwhile hides nothing that is to come."""
-        if self.is_lost and self._again_up_to > START:
+        if self.is_outdated and self._again_up_to > START:
             self._again_up_to = max(self._again_up_to, self.position)
             self.position = START
-        self.is_lost = False
+        self.is_outdated = False
 
     def flushed(self, read_before: Position = START) -> None:
         """Read from the beginning, and apply all but void joins: the flush leaves no entry from before it.
+
+        Who waits is called back, since what he waits for may have been emptied.
 
         :param read_before: up to where entries had been read when it was heard of.
         """
         self._again_up_to = read_before
         self.position = START
-        self._applied_before = frozenset()
+        self._applied_before, self._long_applied_before = frozenset(), START
         self._at_stake.clear()
+        self._call_back()

@@ -11,7 +11,7 @@ from ..connection import Connection, pack
 from ..errors import RedisUnavailable
 from ..keys import Keys
 from ..writers import Writers
-from .changes import Change, Changes
+from .changes import Change, Changes, read_change
 from .counted import CountedInbox
 from .membership import START, Memberships, Position, after, as_text, position_of
 
@@ -105,8 +105,8 @@ class Mailbox:
 
     def read(self, connection: Connection) -> None:
         """Read from this connection from now on; from the beginning, since positions may have changed meanwhile."""
-        if connection is self._connection:  # it has moved to another loop: the one before may have had no time for this
-            if self.changes.is_lost:
+        if connection is self._connection:  # in another loop: the one before may have come to neither of these
+            if self.changes.is_outdated:
                 connection.soon(connection.fail, RedisUnavailable("the connection is made anew"))
             self._go_on(connection)
             return
@@ -139,7 +139,7 @@ class Mailbox:
         return [group for group in groups if not self.memberships.members(group)]
 
     def trim(self) -> tuple[str, str]:
-        """The first ids that the server has to keep of mailbox and control entries; "" for all. Under the lock."""
+        """The first ids that the server has to keep of mailbox and control entries ("" for all). Under the lock."""
         self._untrimmed = self._untrimmed_bytes = 0
         return after(self.position), self.changes.keep_from()
 
@@ -225,7 +225,7 @@ class Mailbox:
                 self._owner.will_give_back()
             if control:
                 self._apply_all(control, server_ms)
-            self._make_up(self.changes.lost())
+            self._make_up(self.changes.take_lost())
             if messages:
                 self._deliver_all(messages, control, server_ms)
             elif 0 < len(control) < _BATCH:  # looked at in the same moment: no message from before is still to come
@@ -309,20 +309,20 @@ class Mailbox:
             position = position_of(entry)
             if position <= changes.position:
                 continue
-            self._make_up(changes.lost_before(position))
+            self._make_up(changes.take_lost_before(position))
             if not changes.takes(position):
                 continue
             try:
-                what, group, channel, at = (field.decode() for field in fields)
-                after = position_of(at.encode())
+                change, comes_after = read_change(fields)
             except ValueError:
                 self._inbox.miss(_WHERE, "malformed")
-            else:
-                if what == "join" and changes.has_ended(position, channel):
-                    continue
-                self._apply(Change(what, group, channel), after)
-                if what == "join" and server_ms - position[0] >= self._lease_ms:
-                    joined_late.add(group)
+                continue
+            is_join = change.what == "join"
+            if is_join and changes.has_ended(position, change.channel):
+                continue
+            self._apply(change, comes_after)
+            if is_join and server_ms - position[0] >= self._lease_ms:
+                joined_late.add(change.group)
         for group in joined_late:
             if self.memberships.members(group):
                 self._owner.may_be_unlisted(group)
